@@ -1,0 +1,214 @@
+"""Orders: what is asked, what is answered, and the pure rule that decides.
+
+The ledger is the truth: every accepted order takes the next position in it, 1, 2, 3 … without
+gaps, and bears the stock that it left behind, so that the ledger checks itself.
+Knows no socket, no clock and no file: `decide` is a function of what it is given.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from sportshop.products import Product
+from sportshop.users import User
+
+ITEMS_MAX = 100
+QUANTITY_MAX = 1_000_000
+KEY_CHARACTERS_MAX = 64
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One line of an order that is asked for."""
+
+    product_name: str
+    quantity: int
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as its user asked for it: 1 to ITEMS_MAX items, all or nothing."""
+
+    user: User
+    items: tuple[Item, ...]
+    key: str | None = None
+    """The idempotency key, `orderKey` on the wire."""
+
+
+class SoldItem(msgspec.Struct, frozen=True, gc=False):
+    """One line of an accepted order."""
+
+    product_name: str
+    quantity: int
+    price: int
+    """Cents, as it was when the order was placed."""
+    stock: int
+    """Units of the product that were left right after the order."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """An accepted order: an entry of the ledger."""
+
+    position: int
+    placed_at_ms: int
+    """Milliseconds since 1970-01-01T00:00Z."""
+    user: User
+    items: tuple[SoldItem, ...]
+    key: str | None = None
+
+    @property
+    def total(self) -> int:
+        """Cents."""
+        return sum(item.price * item.quantity for item in self.items)
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The outcome of an order that is in the ledger."""
+
+    receipt: Receipt
+    as_of: int
+    replayed: bool = False
+
+
+class ProductNotFound(msgspec.Struct, frozen=True):
+    """Refused: the shop has no product of that name."""
+
+    product_name: str
+    as_of: int
+
+
+class InsufficientStock(msgspec.Struct, frozen=True):
+    """Refused: of this product, the first in the order that falls short, too few are left."""
+
+    product_name: str
+    requested: int
+    available: int
+    as_of: int
+
+
+class OrderKeyReused(msgspec.Struct, frozen=True):
+    """Refused: the user has used the key for an order of other items."""
+
+    key: str
+
+
+Refusal = ProductNotFound | InsufficientStock | OrderKeyReused
+Outcome = Accepted | Refusal
+KeyOfUser = tuple[int, str]
+"""A user's id and an order key: keys of different users have nothing to do with each other."""
+
+
+class OrderRepository(Protocol):
+    """Where the ledger is read from. It is written by a transaction only."""
+
+    def count(self) -> int:
+        """Return how many positions are taken by durable orders."""
+
+    def history(
+        self, user: User, before: int | None = None, limit: int | None = None
+    ) -> Iterator[list[Receipt]]:
+        """Yield the user's orders in pages, newest first.
+
+        Those before position `before`, or all; at most `limit`, or all. A page has at most 100
+        orders and may be empty where the search goes on: between two pages a caller can let
+        others run.
+        """
+
+
+class Decisions(msgspec.Struct, frozen=True):
+    """What became of a batch of orders."""
+
+    outcomes: list[Outcome]
+    """One for each order, in their order."""
+    receipts: list[Receipt]
+    """The new entries of the ledger."""
+    stock: dict[str, int]
+    """What is left of each product that was sold."""
+
+
+def decide(
+    orders: Sequence[Order],
+    products: Mapping[str, Product],
+    earlier: Mapping[KeyOfUser, Receipt],
+    taken: int,
+    placed_at_ms: int,
+) -> Decisions:
+    """Decide orders one after another, in order of arrival. Pure: never yields, changes nothing.
+
+    `products` has those named in the orders that exist, `earlier` the receipts of the order keys
+    that were used before, `taken` is the number of ledger positions taken before this batch.
+    """
+    stock: dict[str, int] = {}
+    receipts: list[Receipt] = []
+    outcomes: list[Outcome] = []
+    keyed = dict(earlier)
+    for order in orders:
+        as_of = taken + len(receipts)
+        outcome = _settled_before(order, keyed, as_of)
+        if outcome is None:
+            outcome = _shortage(order, products, stock, as_of)
+        if outcome is None:
+            receipt = _sell(order, products, stock, as_of + 1, placed_at_ms)
+            receipts.append(receipt)
+            if order.key is not None:
+                keyed[order.user.id, order.key] = receipt
+            outcome = Accepted(receipt, as_of + 1)
+        outcomes.append(outcome)
+    return Decisions(outcomes, receipts, stock)
+
+
+def _settled_before(
+    order: Order, keyed: Mapping[KeyOfUser, Receipt], as_of: int
+) -> Accepted | OrderKeyReused | None:
+    """Answer a retry with the first receipt. Comes before any look at the stock."""
+    if order.key is None:
+        return None
+    receipt = keyed.get((order.user.id, order.key))
+    if receipt is None:
+        return None
+    if quantities(receipt.items) != quantities(order.items):
+        return OrderKeyReused(order.key)
+    return Accepted(receipt, as_of, replayed=True)
+
+
+def _shortage(
+    order: Order, products: Mapping[str, Product], stock: Mapping[str, int], as_of: int
+) -> ProductNotFound | InsufficientStock | None:
+    for item in order.items:
+        if item.product_name not in products:
+            return ProductNotFound(item.product_name, as_of)
+    for name, requested in quantities(order.items).items():
+        available = stock.get(name, products[name].stock)
+        if requested > available:
+            return InsufficientStock(name, requested, available, as_of)
+    return None
+
+
+def _sell(
+    order: Order,
+    products: Mapping[str, Product],
+    stock: dict[str, int],
+    position: int,
+    placed_at_ms: int,
+) -> Receipt:
+    """Take the items out of `stock`, which must suffice, and write the receipt."""
+    for item in order.items:
+        name = item.product_name
+        stock[name] = stock.get(name, products[name].stock) - item.quantity
+    sold = tuple(
+        SoldItem(
+            item.product_name,
+            item.quantity,
+            products[item.product_name].price,
+            stock[item.product_name],
+        )
+        for item in order.items
+    )
+    return Receipt(position, placed_at_ms, order.user, sold, order.key)
+
+
+def quantities(items: Collection[Item] | Collection[SoldItem]) -> dict[str, int]:
+    """Add up the quantities of each product, in the order in which they are first named."""
+    total: dict[str, int] = {}
+    for item in items:
+        total[item.product_name] = total.get(item.product_name, 0) + item.quantity
+    return total

@@ -1,0 +1,102 @@
+"""Products: what the shop sells, and the repository it is read from.
+
+A price is a whole number of cents here and a decimal string on the wire and in files.
+Knows no socket, no clock and no file, so a test drives it by calling it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+NAME_CHARACTERS_MAX = 200
+PRICE_CENTS_MAX = 99_999_999_99  # with 100 items of 1,000,000 a total still fits 63 bits
+STOCK_MAX = 1_000_000_000
+
+
+class Product(msgspec.Struct, frozen=True):
+    """A product as it stood at one moment."""
+
+    name: str
+    price: int
+    """Cents."""
+    stock: int
+    """Units left, never negative."""
+
+
+class ProductList(msgspec.Struct, frozen=True):
+    """Every product at one moment: sorted by name, immutable, so readers need no lock."""
+
+    as_of: int
+    """Ledger positions that had been taken when this was true."""
+    products: tuple[Product, ...]
+
+
+class ProductRepository(Protocol):
+    """Where the products are read from. Stock is changed by a transaction only."""
+
+    def snapshot(self) -> ProductList:
+        """Return the products as of the newest durable order."""
+
+
+class Shelf:
+    """The products of a store that only this process writes, published batch by batch.
+
+    The list is built when somebody asks, once per change: a shop that sells all day without
+    anybody looking pays nothing for it.
+    """
+
+    def __init__(self, products: Iterable[Product], as_of: int) -> None:
+        self._products = {product.name: product for product in sorted(products, key=_by_name)}
+        self._as_of = as_of
+        self._snapshot: ProductList | None = None
+
+    def snapshot(self) -> ProductList:
+        """Return the products as of the newest published batch."""
+        if self._snapshot is None:
+            self._snapshot = ProductList(self._as_of, tuple(self._products.values()))
+        return self._snapshot
+
+    def publish(self, as_of: int, stock: Mapping[str, int]) -> None:
+        """Show the stock that a durable batch left behind. Never yields."""
+        for name, left in stock.items():
+            self._products[name] = msgspec.structs.replace(self._products[name], stock=left)
+        self._as_of = as_of
+        self._snapshot = None
+
+    def find(self, name: str) -> Product | None:
+        """Return one product as of the newest published batch."""
+        return self._products.get(name)
+
+
+def _by_name(product: Product) -> str:
+    return product.name
+
+
+def has_control_characters(text: str) -> bool:
+    """Tell whether any character is a control character (Unicode category Cc)."""
+    if text.isprintable():  # the usual case, and a hundred times faster than looking at each
+        return False
+    return any(character < " " or "\x7f" <= character <= "\x9f" for character in text)
+
+
+def format_cents(cents: int) -> str:
+    """Write an amount with two decimal places: 14990 is "149.90"."""
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def parse_cents(text: str) -> int:
+    """Read an amount such as "149.90", "149.9" or "149".
+
+    Raises ValueError if it is not one, or is more than PRICE_CENTS_MAX.
+    """
+    whole, point, fraction = text.partition(".")
+    digits = whole + fraction
+    if not (whole and digits.isascii() and digits.isdigit()) or len(fraction) not in (
+        {1, 2} if point else {0}
+    ):
+        raise ValueError("expected an amount such as 149.90")
+    cents = int(whole) * 100 + int(fraction.ljust(2, "0"))
+    if cents > PRICE_CENTS_MAX:
+        raise ValueError(f"expected at most {format_cents(PRICE_CENTS_MAX)}")
+    return cents
