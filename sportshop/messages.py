@@ -6,7 +6,6 @@ Knows no socket and no session: what may be said when is session.py's business.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from sportshop import __version__, orders, products
-from sportshop.orders import Accepted, Receipt
+from sportshop.orders import Accepted, Receipt, format_time
 from sportshop.products import Product, ProductList, format_cents
 
 PROTOCOL = 1
@@ -328,12 +327,6 @@ def receipt_bytes_max(product_names: Iterable[str]) -> int:
     # orderKey and placedAt are here because the order also has to fit a message of a list.
     around = 400 + 2 * orders.KEY_CHARACTERS_MAX
     return around + sum(item_bytes + len(_encoder.encode(name)) for name in product_names)
-
-
-def format_time(ms: int) -> str:
-    """Write a time as RFC 3339 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
 def encode_products(snapshot: ProductList, sold_out: bool) -> list[bytes]:

@@ -6,6 +6,7 @@ Knows no socket, no clock and no file: `decide` is a function of what it is give
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -212,3 +213,15 @@ def quantities(items: Collection[Item] | Collection[SoldItem]) -> dict[str, int]
     for item in items:
         total[item.product_name] = total.get(item.product_name, 0) + item.quantity
     return total
+
+
+def format_time(ms: int) -> str:
+    """Write a time as RFC 3339 in UTC with milliseconds."""
+    moment = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def parse_time(text: str) -> int:
+    """Read what `format_time` writes. Raises ValueError."""
+    moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z")
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

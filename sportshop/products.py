@@ -4,7 +4,7 @@ A price is a whole number of cents here and a decimal string on the wire and in 
 Knows no socket, no clock and no file, so a test drives it by calling it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -64,9 +64,10 @@ class Shelf:
         self._as_of = as_of
         self._snapshot = None
 
-    def find(self, name: str) -> Product | None:
-        """Return one product as of the newest published batch."""
-        return self._products.get(name)
+    def find_all(self, names: Collection[str]) -> dict[str, Product]:
+        """Return the products of these names that exist, as of the newest published batch."""
+        products = self._products
+        return {name: products[name] for name in names if name in products}
 
 
 def _by_name(product: Product) -> str:

@@ -1,0 +1,59 @@
+"""The shop: what all connections share. One object, made at the start, given to each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sportshop import messages
+from sportshop.inventory import Inventory
+from sportshop.logins import Logins
+from sportshop.products import ProductList
+from sportshop.session import Refused
+from sportshop.settings import Limits
+from sportshop.storage.interface import Store
+
+
+class CoarseTime:
+    """The time as of the last tick: deadlines of seconds need no clock call per message."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+
+class ProductPages:
+    """The product lists as bytes, encoded once a change and not once a request."""
+
+    def __init__(self) -> None:
+        self._snapshot: ProductList | None = None
+        self._pages: dict[bool, Sequence[bytes]] = {}
+
+    def pages(self, snapshot: ProductList, sold_out: bool) -> Sequence[bytes]:
+        """Return the messages of an answer to GET_PRODUCTS."""
+        if snapshot is not self._snapshot:
+            self._snapshot, self._pages = snapshot, {}
+        if sold_out not in self._pages:
+            self._pages[sold_out] = messages.encode_products(snapshot, sold_out)
+        return self._pages[sold_out]
+
+
+@dataclass
+class Tally:
+    """What happened to connections since the start, for the log."""
+
+    accepted: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    cut_off: int = 0
+
+
+@dataclass
+class Shop:
+    """What a connection needs besides its socket."""
+
+    store: Store
+    logins: Logins
+    limits: Limits
+    time: CoarseTime
+    inventory: Inventory
+    ending: Refused | None = None
+    product_pages: ProductPages = field(default_factory=ProductPages)
+    tally: Tally = field(default_factory=Tally)

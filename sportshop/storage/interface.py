@@ -1,0 +1,72 @@
+"""What a store is: repositories to read from, and a transaction per batch to write with.
+
+The interface suits a store that only this process writes as well as a database shared by many
+servers: stock and ledger position are read inside the transaction, never trusted from memory.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from sportshop.orders import Decisions, KeyOfUser, OrderRepository, Receipt
+from sportshop.products import Product, ProductRepository
+from sportshop.users import User, UserRepository
+
+
+class StoreError(Exception):
+    """A store that cannot be opened; the text says which and why, in one line."""
+
+
+class StoreLocked(StoreError):
+    """The store is open in another process."""
+
+
+class StoreBusy(Exception):
+    """Another writer holds the store for a moment: nothing happened, try again."""
+
+
+class StorageFailed(Exception):
+    """The disk or the database refused: what was being written may or may not be durable."""
+
+
+class Transaction(Protocol):
+    """One batch of orders, all or nothing. Only `commit` may wait."""
+
+    taken: int
+    """Ledger positions taken before this batch."""
+
+    def products(self, names: Collection[str]) -> Mapping[str, Product]:
+        """Return the products of these names that exist, as they are in this transaction."""
+
+    def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
+        """Return the receipts of the users' order keys that are in the ledger."""
+
+    def write(self, decisions: Decisions) -> None:
+        """Append the receipts and set the stock."""
+
+    def commit(self) -> None:
+        """Make it durable, or raise. Runs in a native thread: waits for the disk, runs no Python
+        to speak of and touches nothing that the hub's thread touches meanwhile."""
+
+    def publish(self) -> None:
+        """Show readers what was committed. Never waits."""
+
+    def rollback(self) -> None:
+        """Undo what was not committed. Harmless after a failed commit."""
+
+
+class Store(Protocol):
+    """Users, products and orders of one shop."""
+
+    name: str
+    """What it is, for the log: `sqlite:data/shop.db`."""
+    users: UserRepository
+    products: ProductRepository
+    orders: OrderRepository
+    token_key: bytes
+    """Signs login tokens. As old as the store, so that tokens survive a restart."""
+
+    def begin(self) -> Transaction:
+        """Start a batch. Raises StoreBusy. Only the holder of the stock's Semaphore may."""
+
+    def close(self) -> None:
+        """Let go of the store. What was committed is durable whether this is called or not."""

@@ -1,0 +1,133 @@
+"""The memory store: for tests, and for a shop that may forget everything.
+
+The only store that is not durable. It shows the others what the interface asks, and nothing more.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from sportshop import tokens
+from sportshop.catalogue import Catalogue
+from sportshop.orders import Decisions, KeyOfUser, Receipt
+from sportshop.products import Product, Shelf
+from sportshop.users import NewUser, User, UserExists
+
+PAGE_ORDERS = 100
+
+
+class MemoryUsers:
+    """Users in a dictionary, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, User] = {}
+
+    def find(self, name: str) -> User | None:
+        """Return the user of that name."""
+        return self._by_name.get(name)
+
+    def any(self) -> User | None:
+        """Return some user."""
+        return next(iter(self._by_name.values()), None)
+
+    def add(self, users: Iterable[NewUser]) -> int:
+        """Add all of them, or none. Raises UserExists."""
+        added: dict[str, User] = {}
+        for user in users:
+            if user.name in self._by_name or user.name in added:
+                raise UserExists(user.name)
+            added[user.name] = User(
+                len(self._by_name) + len(added), user.name, user.password_hash
+            )
+        self._by_name |= added
+        return len(added)
+
+    def __iter__(self) -> Iterator[User]:
+        return iter(self._by_name.values())
+
+
+class MemoryOrders:
+    """The ledger as a list, and each user's and each key's part of it."""
+
+    def __init__(self) -> None:
+        self._ledger: list[Receipt] = []
+        self._of_user: dict[int, list[Receipt]] = {}
+        self._of_key: dict[KeyOfUser, Receipt] = {}
+
+    def count(self) -> int:
+        """Return how many positions are taken."""
+        return len(self._ledger)
+
+    def history(
+        self, user: User, before: int | None = None, limit: int | None = None
+    ) -> Iterator[list[Receipt]]:
+        """Yield the user's orders in pages, newest first."""
+        own = self._of_user.get(user.id, ())
+        wanted = [r for r in reversed(own) if before is None or r.position < before][:limit]
+        for start in range(0, len(wanted), PAGE_ORDERS):
+            yield wanted[start : start + PAGE_ORDERS]
+
+    def receipt_of(self, user: User, key: str) -> Receipt | None:
+        """Return the receipt of a user's order key."""
+        return self._of_key.get((user.id, key))
+
+    def append(self, receipts: Iterable[Receipt]) -> None:
+        """Take receipts into the ledger."""
+        for receipt in receipts:
+            self._ledger.append(receipt)
+            self._of_user.setdefault(receipt.user.id, []).append(receipt)
+            if receipt.key is not None:
+                self._of_key[receipt.user.id, receipt.key] = receipt
+
+
+class MemoryTransaction:
+    """A batch that is gathered, then published."""
+
+    def __init__(self, shelf: Shelf, orders: MemoryOrders) -> None:
+        self.taken = orders.count()
+        self._shelf = shelf
+        self._orders = orders
+        self._decisions = Decisions([], [], {})
+
+    def products(self, names: Collection[str]) -> Mapping[str, Product]:
+        """Return the products of these names that exist."""
+        return self._shelf.find_all(names)
+
+    def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
+        """Return the receipts of the users' order keys that are in the ledger."""
+        found = {(user.id, key): self._orders.receipt_of(user, key) for user, key in keys}
+        return {key: receipt for key, receipt in found.items() if receipt is not None}
+
+    def write(self, decisions: Decisions) -> None:
+        """Remember what to publish."""
+        self._decisions = decisions
+
+    def commit(self) -> None:
+        """Do nothing: memory is as durable as it gets."""
+
+    def publish(self) -> None:
+        """Append to the ledger and show the stock."""
+        self._orders.append(self._decisions.receipts)
+        self._shelf.publish(self._orders.count(), self._decisions.stock)
+
+    def rollback(self) -> None:
+        """Forget the batch."""
+
+
+class MemoryStore:
+    """A shop in memory."""
+
+    name = "memory:"
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.users = MemoryUsers()
+        self.users.add(catalogue.users)
+        self.products = Shelf(catalogue.products, 0)
+        self.orders = MemoryOrders()
+        self.token_key = secrets.token_bytes(tokens.KEY_BYTES)
+
+    def begin(self) -> MemoryTransaction:
+        """Start a batch."""
+        return MemoryTransaction(self.products, self.orders)
+
+    def close(self) -> None:
+        """Do nothing: what is in memory is gone with it."""

@@ -1,0 +1,489 @@
+"""The SQLite store: the embedded default. One file, readable with the sqlite3 shell meanwhile.
+
+Through APSW, which brings its own SQLite: WAL, synchronous FULL (an fsync a commit), STRICT
+tables and a CHECK against negative stock as the last line of defence.
+
+The hot path only appends: a user's history is not an index that every order would update, but a
+chain through the ledger: each entry names the same user's previous one. The heads of the chains
+are in memory and are written out now and then; at the next start those written out are read and
+the entries since then are gone through.
+"""
+
+import array
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sportshop import tokens
+from sportshop.catalogue import Catalogue
+from sportshop.orders import Decisions, KeyOfUser, Receipt, SoldItem
+from sportshop.products import Product, Shelf
+from sportshop.storage.interface import StorageFailed, StoreBusy, StoreError
+from sportshop.storage.locks import lock_file
+from sportshop.users import NewUser, User, UserExists
+
+APPLICATION_ID = 0x53_50_53_48  # "SPSH": tells our file from every other SQLite database
+SCHEMA_VERSION = 1
+LINES_OF_ORDER = 100  # ledger.line is position * 100 + index of the item: orders.ITEMS_MAX
+PAGE_ORDERS = 100
+HEADS_WRITTEN_EVERY_ORDERS = 20_000  # bounds what a start after a crash goes through: 20 ms
+WAL_BYTES_KEPT = 64 * 1024 * 1024
+USERS_BUSY_WAIT_MS = 10_000
+
+SCHEMA = """
+CREATE TABLE settings (
+    name TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    password_hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE products (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    price_cents INTEGER NOT NULL CHECK (price_cents >= 0),
+    stock INTEGER NOT NULL CHECK (stock >= 0)
+) STRICT;
+CREATE TABLE ledger (
+    line INTEGER PRIMARY KEY, -- position * 100 + index of the item in its order
+    placed_at_ms INTEGER NOT NULL,
+    user INTEGER NOT NULL REFERENCES users,
+    previous INTEGER NOT NULL, -- position of the same user's order before this one, or 0
+    order_key TEXT,
+    product INTEGER NOT NULL REFERENCES products,
+    quantity INTEGER NOT NULL CHECK (quantity > 0),
+    price_cents INTEGER NOT NULL,
+    stock_after INTEGER NOT NULL CHECK (stock_after >= 0)
+) STRICT;
+CREATE TABLE order_keys ( -- keys first: time-ordered ones (UUIDv7) are appended
+    order_key TEXT NOT NULL,
+    user INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (order_key, user)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE heads ( -- each user's newest order as of settings.heads_as_of
+    user INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL
+) STRICT;
+CREATE VIEW orders AS -- for people
+    SELECT line / 100 AS "order", line % 100 + 1 AS item,
+           strftime('%Y-%m-%dT%H:%M:%fZ', placed_at_ms / 1000.0, 'unixepoch') AS placed_at,
+           users.name AS user, order_key, products.name AS product, quantity,
+           ledger.price_cents / 100.0 AS price, stock_after
+    FROM ledger JOIN users ON users.id = ledger.user JOIN products ON products.id = ledger.product;
+"""
+READ_RECEIPTS = """
+SELECT line / 100, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
+FROM ledger JOIN products ON products.id = product
+"""
+READ_CHAIN = f"""
+WITH RECURSIVE chain(position, steps) AS (
+    VALUES (?1, 1)
+    UNION ALL
+    SELECT (SELECT previous FROM ledger WHERE line = chain.position * {LINES_OF_ORDER}), steps + 1
+    FROM chain WHERE position > 0 AND steps <= ?2
+)
+SELECT position FROM chain
+"""
+
+Rows = Iterable[tuple[Any, ...]]
+
+
+class SqliteUsers:
+    """Users in their table. They can be added while a server runs, by another process."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def find(self, name: str) -> User | None:
+        """Return the user of that name."""
+        return self._one("SELECT id, name, password_hash FROM users WHERE name = ?", (name,))
+
+    def any(self) -> User | None:
+        """Return some user."""
+        return self._one("SELECT id, name, password_hash FROM users LIMIT 1")
+
+    def add(self, users: Iterable[NewUser]) -> int:
+        """Add all of them durably, or none. Raises UserExists."""
+        added = 0
+        with _transaction(self._connection):
+            for user in users:
+                if self.find(user.name):
+                    raise UserExists(user.name)
+                insert_users(self._connection, [user])
+                added += 1
+        return added
+
+    def _one(self, query: str, bindings: Sequence[object] = ()) -> User | None:
+        row = _row(self._connection, query, bindings)
+        return None if row is None else User(*row)
+
+
+class SqliteOrders:
+    """The ledger, read through a connection that never writes."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.taken = (_row(connection, "SELECT max(line) FROM ledger") or (0,))[0] or 0
+        self.taken //= LINES_OF_ORDER
+        self.heads = Heads(connection)
+
+    def count(self) -> int:
+        """Return how many positions are taken."""
+        return self.taken
+
+    def history(
+        self, user: User, before: int | None = None, limit: int | None = None
+    ) -> Iterator[list[Receipt]]:
+        """Yield the user's orders in pages, newest first."""
+        left = self.taken if limit is None else limit
+        position = self._first_before(user, before)
+        while position and left > 0:
+            searching = before is not None and position >= before
+            steps = PAGE_ORDERS if searching else min(left, PAGE_ORDERS)
+            *chain, position = self._chain(position, steps)
+            wanted = [p for p in chain if before is None or p < before][:left]
+            left -= len(wanted)
+            yield self._receipts(user, wanted)
+
+    def _first_before(self, user: User, before: int | None) -> int:
+        """Return where to start: a page's last order, as clients ask, is found at once."""
+        head = self.heads[user.id]
+        if before is None or before > head:
+            return head
+        row = _row(
+            self._connection,
+            "SELECT previous FROM ledger WHERE line = ? AND user = ?",
+            (before * LINES_OF_ORDER, user.id),
+        )
+        return head if row is None else int(row[0])
+
+    def _chain(self, position: int, steps: int) -> list[int]:
+        """Return up to `steps` positions of a chain and the one to go on with, 0 at its end."""
+        rows = _rows(self._connection, READ_CHAIN, (position, steps))
+        return [position for (position,) in rows]
+
+    def _receipts(self, user: User, positions: Iterable[int]) -> list[Receipt]:
+        return [receipt for p in positions for receipt in read_receipts(self._connection, user, p)]
+
+
+class Heads:
+    """Each user's newest position: 8 bytes a user in memory, written out lazily."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._positions = array.array("q")
+        self._changed: set[int] = set()
+        for user, position in _rows(connection, "SELECT user, position FROM heads"):
+            self._set(user, position)
+        as_of = _row(connection, "SELECT value FROM settings WHERE name = 'heads_as_of'")
+        first = ((as_of or (0,))[0] + 1) * LINES_OF_ORDER
+        query = "SELECT user, line FROM ledger WHERE line >= ? ORDER BY line"
+        for user, line in _rows(connection, query, (first,)):
+            self.advance(user, line // LINES_OF_ORDER)
+
+    def __getitem__(self, user: int) -> int:
+        return self._positions[user] if user < len(self._positions) else 0
+
+    def advance(self, user: int, position: int) -> None:
+        """Note a user's newest position."""
+        self._set(user, position)
+        self._changed.add(user)
+
+    def write(self, connection: apsw.Connection, as_of: int) -> None:
+        """Write out those that changed, in the transaction that is open."""
+        changed = ((user, self._positions[user]) for user in sorted(self._changed))
+        connection.executemany("REPLACE INTO heads VALUES (?, ?)", changed)
+        connection.execute("REPLACE INTO settings VALUES ('heads_as_of', ?)", (as_of,))
+        self._changed.clear()
+
+    def _set(self, user: int, position: int) -> None:
+        missing = user + 1 - len(self._positions)
+        if missing > 0:
+            self._positions.frombytes(bytes(8 * (missing + len(self._positions) // 2)))
+        self._positions[user] = position
+
+
+class SqliteTransaction:
+    """A batch: one SQLite transaction."""
+
+    def __init__(self, store: "SqliteStore") -> None:
+        self._store = store
+        self._writer = store.writer
+        self._orders = store.orders
+        self._ids: dict[str, int] = {}
+        self._decisions = Decisions([], [], {})
+        self.taken = store.orders.taken
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            raise StoreBusy from None
+
+    def products(self, names: Collection[str]) -> Mapping[str, Product]:
+        """Return the products of these names that exist, as they are in this transaction."""
+        found = {}
+        for name in names:
+            row = _row(
+                self._writer, "SELECT id, price_cents, stock FROM products WHERE name = ?", (name,)
+            )
+            if row is not None:
+                self._ids[name], price, stock = row
+                found[name] = Product(name, price, stock)
+        return found
+
+    def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
+        """Return the receipts of the users' order keys that are in the ledger."""
+        found = {}
+        query = "SELECT position FROM order_keys WHERE order_key = ? AND user = ?"
+        for user, key in keys:
+            row = _row(self._writer, query, (key, user.id))
+            if row is not None:
+                (found[user.id, key],) = read_receipts(self._writer, user, row[0])
+        return found
+
+    def write(self, decisions: Decisions) -> None:
+        """Append the receipts and set the stock."""
+        self._decisions = decisions
+        writer, ids = self._writer, self._ids
+        writer.executemany("INSERT INTO ledger VALUES (?,?,?,?,?,?,?,?,?)", self._lines(decisions))
+        keys = [(r.key, r.user.id, r.position) for r in decisions.receipts if r.key is not None]
+        if keys:
+            writer.executemany("INSERT INTO order_keys VALUES (?, ?, ?)", keys)
+        stock = ((left, ids[name]) for name, left in decisions.stock.items())
+        writer.executemany("UPDATE products SET stock = ? WHERE id = ?", stock)
+        self._store.write_heads_when_due(len(decisions.receipts))
+
+    def commit(self) -> None:
+        """Make it durable: waits for the disk, without the GIL."""
+        self._writer.execute("COMMIT")
+
+    def publish(self) -> None:
+        """Show the batch to readers."""
+        advance = self._orders.heads.advance
+        for receipt in self._decisions.receipts:
+            advance(receipt.user.id, receipt.position)
+        self._orders.taken += len(self._decisions.receipts)
+        self._store.products.publish(self._orders.taken, self._decisions.stock)
+
+    def rollback(self) -> None:
+        """Undo what was not committed."""
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    def _lines(self, decisions: Decisions) -> Iterator[tuple[Any, ...]]:
+        ids, heads = self._ids, self._orders.heads
+        newest: dict[int, int] = {}
+        for receipt in decisions.receipts:
+            user = receipt.user.id
+            previous = newest.get(user) or heads[user]
+            newest[user] = receipt.position
+            for line, item in enumerate(receipt.items, receipt.position * LINES_OF_ORDER):
+                yield (
+                    line,
+                    receipt.placed_at_ms,
+                    user,
+                    previous,
+                    receipt.key,
+                    ids[item.product_name],
+                    item.quantity,
+                    item.price,
+                    item.stock,
+                )
+
+
+class SqliteStore:
+    """A shop in a SQLite file, for the one server that has its lock."""
+
+    def __init__(self, path: Path, catalogue: Catalogue | None = None) -> None:
+        self.name = f"sqlite:{path}"
+        self._lock = lock_file(path.with_name(path.name + ".lock"), self.name)
+        try:
+            self.writer = open_database(path, catalogue)
+            self._reader = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+            self._reader.execute("PRAGMA query_only = ON")
+            self.users = SqliteUsers(self._reader)
+            self.orders = SqliteOrders(self._reader)
+            self.products = Shelf(_read_products(self._reader), self.orders.taken)
+            self.token_key = _read_token_key(self._reader)
+        except apsw.Error as problem:
+            os.close(self._lock)
+            raise StoreError(f"store {self.name}: {problem}") from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._orders_since_heads = 0
+
+    def begin(self) -> SqliteTransaction:
+        """Start a batch."""
+        return SqliteTransaction(self)
+
+    def write_heads_when_due(self, orders: int) -> None:
+        """Write out the heads, as of before the batch that is open, every so many orders."""
+        self._orders_since_heads += orders
+        if self._orders_since_heads >= HEADS_WRITTEN_EVERY_ORDERS:
+            self._orders_since_heads = 0
+            self.orders.heads.write(self.writer, self.orders.taken)
+
+    def close(self) -> None:
+        """Write out the heads and close the file."""
+        try:
+            with _transaction(self.writer):
+                self.orders.heads.write(self.writer, self.orders.taken)
+        except apsw.Error:
+            pass  # the next start finds them in the ledger
+        self._reader.close()
+        self.writer.close()
+        os.close(self._lock)
+
+
+def open_database(path: Path, catalogue: Catalogue | None) -> apsw.Connection:
+    """Return a connection to write with; fill the file first if it is new.
+
+    Raises StoreError if the file is not ours or of a newer version, apsw.Error if it can't be read.
+    """
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    try:
+        connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
+        with _transaction(connection):
+            if _is_new(connection):
+                _fill(connection, catalogue or Catalogue())
+            _check_is_ours(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        connection.set_busy_timeout(0)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def open_users(path: Path, catalogue: Catalogue | None) -> Iterator[SqliteUsers]:
+    """Open the users to add some, beside a server that may be running. Raises StoreError."""
+    try:
+        connection = open_database(path, catalogue)
+        try:
+            connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
+            yield SqliteUsers(connection)
+        finally:
+            connection.close()
+    except apsw.Error as problem:
+        raise StoreError(f"store sqlite:{path}: {problem}") from None
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def is_filled(path: Path) -> bool:
+    """Tell whether there is anything in the file, so that no catalogue is needed."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def _connect(path: Path, flags: int) -> apsw.Connection:
+    return apsw.Connection(str(path), flags=flags, statementcachesize=100)
+
+
+def _is_new(connection: apsw.Connection) -> bool:
+    row = _row(connection, "SELECT count(*) FROM sqlite_schema")
+    return row == (0,) and _pragma(connection, "application_id") == 0
+
+
+def _check_is_ours(connection: apsw.Connection, path: Path) -> None:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreError(f"store sqlite:{path} is a database, but not one of a sportshop")
+    version = _pragma(connection, "user_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"store sqlite:{path} has schema version {version}:"
+            f" this sportshop knows version {SCHEMA_VERSION}"
+        )
+
+
+def _fill(connection: apsw.Connection, catalogue: Catalogue) -> None:
+    connection.execute(SCHEMA)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    key = secrets.token_bytes(tokens.KEY_BYTES)
+    connection.execute("INSERT INTO settings VALUES ('token_key', ?)", (key,))
+    connection.executemany(
+        "INSERT INTO products (name, price_cents, stock) VALUES (?, ?, ?)",
+        ((product.name, product.price, product.stock) for product in catalogue.products),
+    )
+    insert_users(connection, catalogue.users)
+
+
+def insert_users(connection: apsw.Connection, users: Iterable[NewUser]) -> None:
+    """Insert users in the transaction that is open."""
+    connection.executemany(
+        "INSERT INTO users (name, password_hash) VALUES (?, ?)",
+        ((user.name, user.password_hash) for user in users),
+    )
+
+
+def read_receipts(connection: apsw.Connection, user: User, position: int) -> list[Receipt]:
+    """Return the user's receipt at a position, or nothing."""
+    first = position * LINES_OF_ORDER
+    query = READ_RECEIPTS + "WHERE line BETWEEN ? AND ? ORDER BY line"
+    lines = _rows(connection, query, (first, first + LINES_OF_ORDER - 1))
+    return [
+        _receipt(user, position, list(rows)) for position, rows in groupby(lines, lambda r: r[0])
+    ]
+
+
+def _receipt(user: User, position: int, rows: Sequence[tuple[Any, ...]]) -> Receipt:
+    _, placed_at_ms, key, *_ = rows[0]
+    items = tuple(SoldItem(*row[3:]) for row in rows)
+    return Receipt(position, placed_at_ms, user, items, key)
+
+
+def _read_products(connection: apsw.Connection) -> Iterator[Product]:
+    for row in _rows(connection, "SELECT name, price_cents, stock FROM products"):
+        yield Product(*row)
+
+
+def _read_token_key(connection: apsw.Connection) -> bytes:
+    row = _row(connection, "SELECT value FROM settings WHERE name = 'token_key'")
+    assert row is not None  # noqa: S101 - every file that _fill has made has one
+    return bytes(row[0])
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    row = _row(connection, f"PRAGMA {name}")
+    return int(row[0]) if row else 0
+
+
+def _rows(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> Rows:
+    """Run a query. A read that fails is a StorageFailed."""
+    try:
+        return connection.execute(query, bindings)
+    except apsw.BusyError:
+        raise
+    except apsw.Error as problem:
+        raise StorageFailed(str(problem)) from None
+
+
+def _row(
+    connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()
+) -> tuple[Any, ...] | None:
+    """Return the only row, and end the statement, so that no read is left open."""
+    found = None
+    for found in _rows(connection, query, bindings):  # noqa: B007 - at most one comes
+        pass
+    return found
