@@ -1,0 +1,64 @@
+# sportshop. `make` alone lists the commands; each sets up what it needs by itself.
+# On a machine with Python 3.11 or later, pip, venv and make. PYTHON=python3.12 picks another.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+
+USERS ?= 100
+RATE ?= 50
+TIME ?= 20s
+SHOPPER ?= user1
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve shop test loadtest check lint types install format clean
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/shop ## run the shop with the demo catalogue on 127.0.0.1:3333 (settings: SPORTSHOP_…)
+	@exec $(BIN)/sportshop serve
+
+shop: $(VENV)/shop ## shop at the terminal as user1, password senha (SHOPPER=user2 for another)
+	@exec $(BIN)/sportshop shop --user $(SHOPPER)
+
+test: $(VENV)/all ## run the tests (PYTEST='-k race -x' is passed on)
+	$(BIN)/python -m pytest $(PYTEST)
+
+loadtest: $(VENV)/all ## load a shop on a temporary store and audit it (USERS=100 RATE=50 TIME=20s)
+	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME)
+
+check: lint types test ## lint, types and tests: what CI runs
+
+lint: $(VENV)/all ## look for style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/all ## check the types
+	$(BIN)/mypy
+
+format: $(VENV)/all ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/all ## set up .venv with everything: sportshop, Locust, tools
+clean: ## remove what the other commands made, but no store
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(VENV)/bin/python:
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "sportshop needs Python 3.11 or later; PYTHON=… picks another"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/shop: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing sportshop"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/all: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing sportshop with everything"
+	@$(PIP) install -c constraints.txt -e '.[loadtest,test,lint]'
+	@touch $@ $(VENV)/shop

@@ -1,0 +1,196 @@
+"""Fixtures of the system tests: a real shop in a process of its own, on a free port."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CATALOGUE = ROOT / "data"
+START_SECONDS = 20
+STOP_SECONDS = 20
+
+
+class ShopProcess:
+    """`sportshop serve` in a process; `host` and `port` are where it listens."""
+
+    def __init__(self, store: str, *flags: str, prefix: tuple[str, ...] = ()) -> None:
+        self.store = store
+        command = [*prefix, sys.executable, "-m", "sportshop", "serve", "--port", "0"]
+        command += ["--store", store, *([] if "--catalogue" in flags else ["--catalogue", CATALOGUE])]
+        self._process = subprocess.Popen(
+            [*command, *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("SPORTSHOP_")},
+        )
+        self._log: list[str] = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        self.host, self.port = self._await_ready()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has written to stderr; complete after `wait`."""
+        return "".join(self._log)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        code = self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+        return code
+
+    def stop(self) -> int:
+        """Drain it, if it still runs; return its exit code."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it without any chance to tidy up."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def connect(self) -> "Talk":
+        return Talk(self.host, self.port)
+
+    def login(self, user: str = "user1", password: str = "senha") -> "Talk":
+        talk = self.connect()
+        answer = talk.ask("AUTHENTICATION", user=user, password=password)
+        assert answer["code"] == "SUCCESS", answer
+        return talk
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        self._log.extend(self._process.stderr)
+
+    def _await_ready(self) -> tuple[str, int]:
+        assert self._process.stdout is not None
+        lines: queue.Queue[str] = queue.Queue()
+        stdout = self._process.stdout
+        threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+        line = lines.get(timeout=START_SECONDS)
+        if not line.startswith("listening on "):
+            self.wait()
+            raise AssertionError(f"the shop did not start: {line!r}\n{self.log}")
+        host, _, port = line.removeprefix("listening on ").strip().rpartition(":")
+        return host, int(port)
+
+
+class Talk:
+    """A client that sends and receives as it is told, so that a test sees every byte."""
+
+    def __init__(self, host: str, port: int, timeout_s: float = 15) -> None:
+        self.socket = socket.create_connection((host, port), timeout=timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+
+    def __enter__(self) -> "Talk":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.close()
+
+    def ask(self, code: str, end_of_data: bool = True, **data: Any) -> dict[str, Any]:
+        """Send a request and return the next answer."""
+        self.send(code, end_of_data, **data)
+        return self.answer()
+
+    def send(self, code: str, end_of_data: bool = True, **data: Any) -> None:
+        self.send_bytes(request(code, end_of_data, **data))
+
+    def send_bytes(self, payload: bytes) -> None:
+        self.socket.sendall(payload)
+
+    def answer(self) -> dict[str, Any]:
+        while b"\n" not in self._received:
+            received = self.socket.recv(65536)
+            if not received:
+                raise EOFError("the shop closed the connection")
+            self._received += received
+        line, _, self._received = self._received.partition(b"\n")
+        return msgspec.json.decode(line)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Return the messages of one answer that is a list."""
+        messages = [self.answer()]
+        while not messages[-1]["endOfData"]:
+            messages.append(self.answer())
+        return messages
+
+    def orders(self) -> list[dict[str, Any]]:
+        self.send("GET_ORDERS")
+        return [order for message in self.answers() for order in message["data"]["orders"]]
+
+    def stock(self) -> dict[str, int]:
+        self.send("GET_PRODUCTS", soldOut=True)
+        products = [p for message in self.answers() for p in message["data"]["products"]]
+        return {product["name"]: product["stockQuantity"] for product in products}
+
+    def is_closed(self) -> bool:
+        """Wait for the end of the connection; false if something else comes first."""
+        return not self._received and self.socket.recv(1) == b""
+
+
+def request(code: str, end_of_data: bool = True, **data: Any) -> bytes:
+    message: dict[str, Any] = {"code": code}
+    if data:
+        message["data"] = data
+    if not end_of_data:
+        message["endOfData"] = False
+    return msgspec.json.encode(message) + b"\n"
+
+
+StartShop = Callable[..., ShopProcess]
+
+
+@pytest.fixture
+def start_shop(tmp_path: Path) -> Iterator[StartShop]:
+    """Start shops that are ended with the test: start_shop("sqlite", "--idle-seconds", "1")."""
+    started: list[ShopProcess] = []
+
+    def start(kind: str = "sqlite", *flags: str, **options: Any) -> ShopProcess:
+        shop = ShopProcess(store_url(kind, tmp_path), *flags, **options)
+        started.append(shop)
+        return shop
+
+    yield start
+    for shop in started:
+        shop.stop()
+
+
+def store_url(kind: str, folder: Path) -> str:
+    return {
+        "memory": "memory:",
+        "csv": f"csv:{folder}/shop",
+        "sqlite": f"sqlite:{folder}/shop.db",
+    }[kind]
+
+
+@pytest.fixture(scope="module")
+def fresh_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShopProcess]:
+    """A shop with the demo catalogue and a new store, for all tests of a module."""
+    shop = ShopProcess(store_url("sqlite", tmp_path_factory.mktemp("shop")))
+    yield shop
+    assert shop.stop() == 0
