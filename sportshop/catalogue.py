@@ -7,7 +7,7 @@ files of the same form. Every defect is told with file, line and column, and not
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sportshop import users
 from sportshop.products import (
@@ -18,6 +18,9 @@ from sportshop.products import (
     parse_cents,
 )
 from sportshop.users import NewUser
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader  # which the standard library names nowhere else
 
 PRODUCT_COLUMNS = ("name", "price", "stockQuantity")
 USER_COLUMNS = ("user", "passwordHash")
@@ -103,7 +106,7 @@ def read_rows(path: Path, columns: Sequence[str], also: Sequence[str] = ()) -> I
 
 
 def _records(
-    path: Path, reader: "csv._reader", columns: Sequence[str], also: Sequence[str]
+    path: Path, reader: "CsvReader", columns: Sequence[str], also: Sequence[str]
 ) -> Iterator[Row]:
     header: list[str] | None = None
     line = 1
@@ -120,9 +123,7 @@ def _records(
         raise CatalogueError(f"{path}, line 1: expected the columns {','.join(columns)}")
 
 
-def _header(
-    path: Path, cells: list[str], columns: Sequence[str], also: Sequence[str]
-) -> list[str]:
+def _header(path: Path, cells: list[str], columns: Sequence[str], also: Sequence[str]) -> list[str]:
     if cells not in (list(columns), [*columns, *also]):
         raise CatalogueError(
             f"{path}, line 1: expected the columns {','.join(columns)}, found {','.join(cells)}"

@@ -77,7 +77,7 @@ def store_options(command: Command) -> Command:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="sportshop %(version)s")
 def main() -> None:
-    """A shop for limited stock that never oversells."""
+    """Run, fill and visit a shop for limited stock that never oversells."""
 
 
 @main.command()

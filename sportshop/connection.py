@@ -8,6 +8,7 @@ until that order is answered.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import gevent
 from gevent import socket
@@ -47,8 +48,20 @@ class Connection:
     """One client. `serve` runs in its greenlet; the committer and the reaper call the rest."""
 
     __slots__ = (
-        "_busy", "_collected", "_frame_since", "_framer", "_gate", "_heard_at", "_lines",
-        "_opened_at", "_order_since", "_outbox", "_session", "_shop", "_socket", "_unanswered",
+        "_busy",
+        "_collected",
+        "_frame_since",
+        "_framer",
+        "_gate",
+        "_heard_at",
+        "_lines",
+        "_opened_at",
+        "_order_since",
+        "_outbox",
+        "_session",
+        "_shop",
+        "_socket",
+        "_unanswered",
         "ending",
     )  # fmt: skip - a name a line would take a screen
 
@@ -103,7 +116,7 @@ class Connection:
 
     def collect(self, outcome: Outcome) -> bool:
         """Take an order's outcome; see inventory.Customer."""
-        if type(outcome) is Accepted:
+        if isinstance(outcome, Accepted):
             answer = messages.encode_accepted(outcome)
         else:
             answer = messages.encode_refusal(outcome)
@@ -142,10 +155,8 @@ class Connection:
             self._gate.set()
 
     def _shutdown(self, how: int) -> None:
-        try:
+        with suppress(OSError):  # it is closed or reset already
             self._socket.shutdown(how)
-        except OSError:
-            pass  # it is closed or reset already
 
     # In the connection's own greenlet.
 
@@ -174,7 +185,7 @@ class Connection:
         if self._lines % LINES_BEFORE_OTHERS == 0:
             gevent.sleep(0)
         step = self._session.receive(line)
-        if type(step) is Order:
+        if isinstance(step, Order):
             self._place(step)
         elif step is not None:
             self._wait_until(self._all_answered)
@@ -197,7 +208,9 @@ class Connection:
                 self._wait_until(self._all_taken)
                 self._outbox.send(reply)
         except StorageFailed as failure:
-            log.error("a read failed", extra={"facts": {"problem": str(failure)}})
+            log.error(  # noqa: TRY400 - the problem is told, its traceback is not needed
+                "a read failed", extra={"facts": {"problem": str(failure)}}
+            )
             message = "the store could not be read"
             self.ending = Refused(Reason.STORAGE_FAILED, message, closes=True)
         finally:
@@ -264,9 +277,7 @@ class Connection:
         self._outbox.send(messages.encode_error(refused.reason, refused.message, refused.facts))
         self._wait_until(self._all_taken)
         self._socket.shutdown(socket.SHUT_WR)
-        with gevent.Timeout(LINGER_SECONDS, False):
-            while self._socket.recv(RECEIVE_BYTES):
-                pass
+        read_until_end(self._socket, LINGER_SECONDS)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait; raises ConnectionLost when there is nobody to wait for."""
@@ -287,6 +298,17 @@ class Connection:
 
     def _all_taken(self) -> bool:
         return self._outbox.empty
+
+
+def read_until_end(connected: socket.socket, seconds_max: float) -> None:
+    """Wait for the client to close: to close on what it still sends would reset what it reads."""
+    with gevent.Timeout(seconds_max) as deadline:
+        try:
+            while connected.recv(RECEIVE_BYTES):
+                pass
+        except gevent.Timeout as timeout:
+            if timeout is not deadline:
+                raise
 
 
 def _busy(what: str) -> bytes:

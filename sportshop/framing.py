@@ -29,7 +29,7 @@ class Framer:
         """Return the lines that are now complete, each without its LF."""
         if self._rest is None:
             lines = received.split(b"\n")
-            rest = lines.pop()
+            rest: bytes | bytearray = lines.pop()
         else:
             lines, rest = self._continue(self._rest, received)
         if lines and len(max(lines, key=len)) >= FRAME_BYTES_MAX:

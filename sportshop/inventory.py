@@ -32,8 +32,10 @@ class Customer(Protocol):
     """Who placed an order. Called by the committer: may neither wait nor raise."""
 
     def collect(self, outcome: Outcome) -> bool:
-        """Take the outcome of the order placed first of those that wait; true if this batch had
-        none for this customer before."""
+        """Take the outcome of the order placed first of those that wait.
+
+        True if this batch had none for this customer before.
+        """
 
     def flush(self) -> None:
         """Send what was collected from a batch, at once."""
@@ -103,7 +105,7 @@ class Inventory:
             orders, customers = self._next_batch()
             try:
                 hand_out(customers, self.commit(orders))
-            except Exception as problem:  # noqa: BLE001 - whatever it is, these are in doubt
+            except Exception as problem:  # whatever it is, these are in doubt
                 self._give_up(customers, problem)
                 return
 
@@ -182,6 +184,6 @@ def _problem_of(commit: Callable[[], None]) -> Exception | None:
     """Return what went wrong: an exception inside a thread-pool task would be printed as well."""
     try:
         commit()
-    except Exception as problem:  # noqa: BLE001 - it is raised again where it can be handled
+    except Exception as problem:  # raised again where it can be handled
         return problem
     return None

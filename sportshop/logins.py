@@ -107,5 +107,3 @@ class Logins:
     def _digest(self, name: str, password: str, phc: str) -> bytes:
         parts = b"\0".join((name.encode(), phc.encode(), password.encode()))
         return hashlib.blake2b(parts, key=self._digest_key, digest_size=32).digest()
-
-

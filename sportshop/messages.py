@@ -58,9 +58,7 @@ class Reason(StrEnum):
     STORAGE_FAILED = "STORAGE_FAILED"
 
 
-RETRYABLE = frozenset(
-    {Reason.BUSY, Reason.TIMED_OUT, Reason.SHUTTING_DOWN, Reason.STORAGE_FAILED}
-)
+RETRYABLE = frozenset({Reason.BUSY, Reason.TIMED_OUT, Reason.SHUTTING_DOWN, Reason.STORAGE_FAILED})
 
 
 # Requests.
@@ -119,9 +117,7 @@ class GetOrders(_Request, frozen=True, tag=str(Code.GET_ORDERS)):
 class ItemWanted(_Strict, frozen=True, rename="camel"):
     """One item of an order."""
 
-    product_name: Annotated[
-        str, Meta(min_length=1, max_length=products.NAME_CHARACTERS_MAX)
-    ]
+    product_name: Annotated[str, Meta(min_length=1, max_length=products.NAME_CHARACTERS_MAX)]
     quantity: Annotated[int, Meta(ge=1, le=orders.QUANTITY_MAX)]
     order_key: (
         Annotated[str, Meta(min_length=1, max_length=orders.KEY_CHARACTERS_MAX)] | UnsetType
@@ -158,10 +154,10 @@ _any_message = msgspec.json.Decoder(_AnyMessage)
 def decode_request(line: bytes) -> Request:
     """Return the request in a line (without its LF). Raises BadMessage, whatever the bytes."""
     try:
-        request = _requests.decode(line)
+        request: Request = _requests.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise _bad_message(line, problem) from None
-    if type(request) is NewOrderItem:
+    if isinstance(request, NewOrderItem):
         _check_item(request.data)
     else:
         _check_request(request)
@@ -176,10 +172,10 @@ def _check_item(item: ItemWanted) -> None:
         raise _malformed("expected printable ASCII characters in data.orderKey")
 
 
-def _check_request(request: Request) -> None:
+def _check_request(request: Authentication | GetProducts | GetOrders) -> None:
     if not request.end_of_data:
         raise _malformed("expected endOfData true: only the items of an order come in several")
-    if type(request) is Authentication:
+    if isinstance(request, Authentication):
         given = request.data
         by_password = given.user is not UNSET and given.password is not UNSET
         by_token = given.user is UNSET and given.password is UNSET and given.token is not UNSET

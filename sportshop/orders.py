@@ -144,7 +144,7 @@ def decide(
     keyed = dict(earlier)
     for order in orders:
         as_of = taken + len(receipts)
-        outcome = _settled_before(order, keyed, as_of)
+        outcome: Outcome | None = _settled_before(order, keyed, as_of)
         if outcome is None:
             outcome = _shortage(order, products, stock, as_of)
         if outcome is None:

@@ -23,8 +23,14 @@ class Outbox:
     """
 
     __slots__ = (
-        "_backlog", "_backlog_bytes_max", "_changed", "_descriptor", "_time", "_writable",
-        "lost", "unread_since",
+        "_backlog",
+        "_backlog_bytes_max",
+        "_changed",
+        "_descriptor",
+        "_time",
+        "_writable",
+        "lost",
+        "unread_since",
     )  # fmt: skip - one line a role is easier to read than one a name
 
     def __init__(

@@ -18,7 +18,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from sportshop import messages
-from sportshop.connection import Connection
+from sportshop.connection import Connection, read_until_end
 from sportshop.inventory import Customer, Inventory
 from sportshop.logins import Logins
 from sportshop.messages import TOKEN_HOURS, Reason
@@ -59,7 +59,10 @@ class Server:
         self._lingering = 0
         self._stop = Event()
         self._listener = StreamServer(
-            (host, port), self._accept, backlog=LISTEN_BACKLOG, spawn=gevent.spawn_raw
+            (host, port),
+            self._accept,
+            backlog=LISTEN_BACKLOG,
+            spawn=gevent.spawn_raw,  # type: ignore[call-overload] # its stub takes Greenlet only
         )
         self._shop = Shop(
             store,
@@ -118,7 +121,7 @@ class Server:
         log.info("stopping", extra={"facts": {"connections": len(self._connections)}})
         self._stop.set()
 
-    def _accept(self, connected: socket.socket, address: object) -> None:
+    def _accept(self, connected: socket.socket, _address: object) -> None:
         """Serve one client, in a greenlet of its own."""
         shop = self._shop
         if len(self._connections) >= self._connections_max:
@@ -143,9 +146,7 @@ class Server:
             connected.send(busy)
             connected.shutdown(socket.SHUT_WR)
             if self._lingering <= LINGERING_REFUSALS_MAX:
-                with gevent.Timeout(1, False):
-                    while connected.recv(4096):
-                        pass
+                read_until_end(connected, 1)
         except OSError:
             pass  # it did not wait for the answer
         finally:
@@ -237,5 +238,3 @@ def _tame_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(ALLOCATIONS_BEFORE_COLLECTION, 50, 100)
-
-

@@ -81,7 +81,7 @@ class Session:
             if self.state is State.LOGIN_REST_OF_ORDER:
                 self.state = State.LOGIN
             return Refused(bad.reason, bad.message, closes=self._abandon_order())
-        if type(request) is NewOrderItem:
+        if isinstance(request, NewOrderItem):
             if self.state is State.REQUEST and request.end_of_data:  # nearly every order
                 return self._lone_item(request.data)
             return self._item(request)
@@ -105,7 +105,7 @@ class Session:
         if self._abandon_order():
             message = f"expected the next item of the order, not {request.__struct_config__.tag}"
             return Refused(Reason.UNEXPECTED_MESSAGE, message, closes=True)
-        if type(request) is Authentication:
+        if isinstance(request, Authentication):
             if self.state is State.REQUEST:
                 return Refused(Reason.ALREADY_AUTHENTICATED, "this connection is logged in")
             self.state = State.LOGIN

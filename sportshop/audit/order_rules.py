@@ -157,4 +157,3 @@ def _listed(history: History) -> Iterator[tuple[str, Sale]]:
         for sale in listing.sales:
             if sale.position > history.opening.as_of:
                 yield user, sale
-

@@ -17,6 +17,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -334,10 +335,8 @@ class CsvStore:
 
     def close(self) -> None:
         """Bring products.csv up to date and let go of the folder."""
-        try:
+        with suppress(OSError):  # it is for people; the next start derives it from the ledger
             self._write_products()
-        except OSError:
-            pass  # it is for people; the next start derives it from the ledger
         self.orders.close()
         os.close(self._lock)
 
@@ -407,13 +406,9 @@ def _product_rows(path: Path) -> Iterator[Row]:
     return read_rows(path, (*PRODUCT_COLUMNS, "openingStock"))
 
 
-def write_products(
-    path: Path, opening: Iterable[Product], left: Mapping[str, Product]
-) -> None:
+def write_products(path: Path, opening: Iterable[Product], left: Mapping[str, Product]) -> None:
     """Write products.csv: what is left is for people, openingStock is what counts."""
-    rows = (
-        (p.name, format_cents(p.price), left[p.name].stock, p.stock) for p in opening
-    )
+    rows = ((p.name, format_cents(p.price), left[p.name].stock, p.stock) for p in opening)
     write_durably(path, _csv([(*PRODUCT_COLUMNS, "openingStock"), *rows]))
 
 
@@ -427,7 +422,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Replace a file whole: after a crash it is there as before or as after, never between."""
     new = path.with_name(f".{path.name}.new")
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(file, "wb") as stream:
+    with os.fdopen(file, "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(file)
@@ -468,7 +463,5 @@ def _rows(receipt: Receipt) -> bytes:
 def _receipt(rows: list[list[str]], user: User) -> Receipt:
     """Return the order of some rows. Raises ValueError or IndexError."""
     position, placed_at, _, key, *_ = rows[0]
-    items = tuple(
-        SoldItem(row[4], int(row[5]), parse_cents(row[6]), int(row[7])) for row in rows
-    )
+    items = tuple(SoldItem(row[4], int(row[5]), parse_cents(row[6]), int(row[7])) for row in rows)
     return Receipt(int(position), parse_time(placed_at), user, items, key or None)

@@ -31,8 +31,9 @@ class StorageFailed(Exception):
 class Transaction(Protocol):
     """One batch of orders, all or nothing. Only `commit` may wait."""
 
-    taken: int
-    """Ledger positions taken before this batch."""
+    @property
+    def taken(self) -> int:
+        """Ledger positions taken before this batch."""
 
     def products(self, names: Collection[str]) -> Mapping[str, Product]:
         """Return the products of these names that exist, as they are in this transaction."""
@@ -44,8 +45,11 @@ class Transaction(Protocol):
         """Append the receipts and set the stock."""
 
     def commit(self) -> None:
-        """Make it durable, or raise. Runs in a native thread: waits for the disk, runs no Python
-        to speak of and touches nothing that the hub's thread touches meanwhile."""
+        """Make it durable, or raise.
+
+        Runs in a native thread: waits for the disk, runs no Python to speak of and touches
+        nothing that the hub's thread touches meanwhile.
+        """
 
     def publish(self) -> None:
         """Show readers what was committed. Never waits."""
@@ -57,13 +61,25 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Users, products and orders of one shop."""
 
-    name: str
-    """What it is, for the log: `sqlite:data/shop.db`."""
-    users: UserRepository
-    products: ProductRepository
-    orders: OrderRepository
-    token_key: bytes
-    """Signs login tokens. As old as the store, so that tokens survive a restart."""
+    @property
+    def name(self) -> str:
+        """What it is, for the log: `sqlite:data/shop.db`."""
+
+    @property
+    def users(self) -> UserRepository:
+        """The users."""
+
+    @property
+    def products(self) -> ProductRepository:
+        """The products."""
+
+    @property
+    def orders(self) -> OrderRepository:
+        """The ledger."""
+
+    @property
+    def token_key(self) -> bytes:
+        """Signs login tokens. As old as the store, so that tokens survive a restart."""
 
     def begin(self) -> Transaction:
         """Start a batch. Raises StoreBusy. Only the holder of the stock's Semaphore may."""

@@ -35,9 +35,7 @@ class MemoryUsers:
         for user in users:
             if user.name in self._by_name or user.name in added:
                 raise UserExists(user.name)
-            added[user.name] = User(
-                len(self._by_name) + len(added), user.name, user.password_hash
-            )
+            added[user.name] = User(len(self._by_name) + len(added), user.name, user.password_hash)
         self._by_name |= added
         return len(added)
 

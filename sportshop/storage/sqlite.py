@@ -84,17 +84,15 @@ READ_RECEIPTS = """
 SELECT line / 100, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
 FROM ledger JOIN products ON products.id = product
 """
-READ_CHAIN = f"""
+READ_CHAIN = """
 WITH RECURSIVE chain(position, steps) AS (
     VALUES (?1, 1)
     UNION ALL
-    SELECT (SELECT previous FROM ledger WHERE line = chain.position * {LINES_OF_ORDER}), steps + 1
+    SELECT (SELECT previous FROM ledger WHERE line = chain.position * 100), steps + 1
     FROM chain WHERE position > 0 AND steps <= ?2
 )
 SELECT position FROM chain
 """
-
-Rows = Iterable[tuple[Any, ...]]
 
 
 class SqliteUsers:
@@ -181,12 +179,12 @@ class Heads:
     def __init__(self, connection: apsw.Connection) -> None:
         self._positions = array.array("q")
         self._changed: set[int] = set()
-        for user, position in _rows(connection, "SELECT user, position FROM heads"):
+        for user, position in connection.execute("SELECT user, position FROM heads"):
             self._set(user, position)
         as_of = _row(connection, "SELECT value FROM settings WHERE name = 'heads_as_of'")
         first = ((as_of or (0,))[0] + 1) * LINES_OF_ORDER
         query = "SELECT user, line FROM ledger WHERE line >= ? ORDER BY line"
-        for user, line in _rows(connection, query, (first,)):
+        for user, line in connection.execute(query, (first,)):
             self.advance(user, line // LINES_OF_ORDER)
 
     def __getitem__(self, user: int) -> int:
@@ -312,7 +310,7 @@ class SqliteStore:
             self.orders = SqliteOrders(self._reader)
             self.products = Shelf(_read_products(self._reader), self.orders.taken)
             self.token_key = _read_token_key(self._reader)
-        except apsw.Error as problem:
+        except (apsw.Error, StorageFailed) as problem:
             os.close(self._lock)
             raise StoreError(f"store {self.name}: {problem}") from None
         except BaseException:
@@ -375,7 +373,7 @@ def open_users(path: Path, catalogue: Catalogue | None) -> Iterator[SqliteUsers]
             yield SqliteUsers(connection)
         finally:
             connection.close()
-    except apsw.Error as problem:
+    except (apsw.Error, StorageFailed) as problem:
         raise StoreError(f"store sqlite:{path}: {problem}") from None
 
 
@@ -469,12 +467,12 @@ def _pragma(connection: apsw.Connection, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _rows(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> Rows:
-    """Run a query. A read that fails is a StorageFailed."""
+def _rows(
+    connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    """Run a query to its end, so that no read is left open. Raises StorageFailed."""
     try:
-        return connection.execute(query, bindings)
-    except apsw.BusyError:
-        raise
+        return connection.execute(query, bindings).fetchall()
     except apsw.Error as problem:
         raise StorageFailed(str(problem)) from None
 
@@ -482,8 +480,5 @@ def _rows(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ())
 def _row(
     connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()
 ) -> tuple[Any, ...] | None:
-    """Return the only row, and end the statement, so that no read is left open."""
-    found = None
-    for found in _rows(connection, query, bindings):  # noqa: B007 - at most one comes
-        pass
-    return found
+    """Return the first row, if there is one. Raises StorageFailed."""
+    return next(iter(_rows(connection, query, bindings)), None)
