@@ -28,6 +28,10 @@ class Opened:
         if self.url == "memory:":
             return
         self.store.close()
+        self.open()
+
+    def open(self) -> None:
+        """Open it again after a test has closed it."""
         self.store = open_store(self.url, _needs_no_catalogue)
 
     def user(self, name: str = "user1") -> User:

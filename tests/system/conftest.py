@@ -26,7 +26,9 @@ class ShopProcess:
     def __init__(self, store: str, *flags: str, prefix: tuple[str, ...] = ()) -> None:
         self.store = store
         command = [*prefix, sys.executable, "-m", "sportshop", "serve", "--port", "0"]
-        command += ["--store", store, *([] if "--catalogue" in flags else ["--catalogue", CATALOGUE])]
+        command += ["--store", store]
+        if "--catalogue" not in flags:
+            command += ["--catalogue", str(CATALOGUE)]
         self._process = subprocess.Popen(
             [*command, *flags],
             cwd=ROOT,

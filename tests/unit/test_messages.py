@@ -38,6 +38,14 @@ def loads(line: bytes) -> Any:
     return msgspec.json.decode(line)
 
 
+def decoded(line: bytes) -> str:
+    """Return the code of the request, or the reason why it is none."""
+    try:
+        return str(decode_request(line).__struct_config__.tag)
+    except BadMessage as bad:
+        return bad.reason
+
+
 @given(st.binary(max_size=300))
 def test_whatever_the_bytes_are_only_bad_message_is_raised(line: bytes) -> None:
     with pytest.raises(BadMessage):
@@ -50,13 +58,11 @@ def test_whatever_the_fields_are_the_answer_is_a_request_or_bad_message(
 ) -> None:
     for message in ({"code": code, "data": data}, {"code": code, "data": data, "endOfData": end},
                     {"code": code, "data": {"productName": extra, "quantity": end}}):  # fmt: skip
-        try:
-            request = decode_request(msgspec.json.encode(message))
-        except BadMessage as bad:
-            assert bad.reason in {Reason.MALFORMED_MESSAGE, Reason.UNEXPECTED_MESSAGE}
-            assert (bad.reason is Reason.UNEXPECTED_MESSAGE) == (code in messages.SHOP_CODES)
+        told = decoded(msgspec.json.encode(message))
+        if code in messages.SHOP_CODES:
+            assert told == Reason.UNEXPECTED_MESSAGE
         else:
-            assert request.__struct_config__.tag == code
+            assert told in {code, Reason.MALFORMED_MESSAGE}
 
 
 @given(names, st.integers(1, 1_000_000), st.none() | st.text("abc -~", min_size=1, max_size=64))
@@ -114,7 +120,9 @@ def test_a_hundred_products_are_one_message_and_one_more_makes_two() -> None:
 
 
 def test_long_names_make_more_messages_not_longer_ones() -> None:
-    snapshot = ProductList(0, tuple(Product("𝔁" * 199 + chr(65 + i), 1, 1) for i in range(100)))
+    snapshot = ProductList(
+        0, tuple(Product("\U0001d501" * 199 + chr(65 + i), 1, 1) for i in range(100))
+    )
     lines = messages.encode_products(snapshot, sold_out=False)
     assert len(lines) == 2
     assert max(len(line) for line in lines) <= FRAME_BYTES_MAX

@@ -122,7 +122,7 @@ def test_a_hundred_items_are_an_order(session: Session) -> None:
 
 
 def test_an_order_whose_receipt_would_not_fit_a_frame_closes(session: Session) -> None:
-    long = {"productName": "𝔁" * 200, "quantity": 1}  # 800 bytes each
+    long = {"productName": "\U0001d501" * 200, "quantity": 1}  # 800 bytes each
     for _ in range(99):
         say(session, "NEW_ORDER_ITEM", end=False, **long)
     refused(say(session, "NEW_ORDER_ITEM", **long), Reason.ORDER_TOO_LARGE, closes=True)

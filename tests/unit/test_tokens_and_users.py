@@ -74,10 +74,18 @@ def test_a_decoy_costs_what_the_users_hash_costs_and_matches_nothing() -> None:
 
 @pytest.mark.parametrize(
     "phc",
-    ["", "senha", "$argon2i$v=19$m=8,t=1,p=1$YWFhYWFhYWE$YWFhYWFhYWE", "$argon2id$v=19$m=8", CHEAP_HASH[:-60],
-     "$2b$12$abcdefghijklmnopqrstuv", CHEAP_HASH.rsplit("$", 1)[0] + "$", "$argon2id$v=19$m=8,t=1,p=1$YWFh!WFhYWE$YWFhYWFhYWE",
-     "$argon2id$v=19$m=8,t=1,p=1$YWFh$YWFhYWFhYWE"],
-)  # fmt: skip
+    [
+        "",
+        "senha",
+        "$argon2i$v=19$m=8,t=1,p=1$YWFhYWFhYWE$YWFhYWFhYWE",
+        "$argon2id$v=19$m=8",
+        CHEAP_HASH[:-60],
+        CHEAP_HASH.rsplit("$", 1)[0] + "$",
+        "$2b$12$abcdefghijklmnopqrstuv",
+        "$argon2id$v=19$m=8,t=1,p=1$YWFh!WFhYWE$YWFhYWFhYWE",
+        "$argon2id$v=19$m=8,t=1,p=1$YWFh$YWFhYWFhYWE",
+    ],
+)
 def test_what_is_no_argon2id_hash_is_refused(phc: str) -> None:
     with pytest.raises(ValueError, match="expected an Argon2id hash"):
         check_password_hash(phc)

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,11 @@ def scripted_shop(replies):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener, script))
         thread.start()
-        yield listener.getsockname()
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which a mere close does not
+            thread.join()
 
 
 def serve(listener, script):
@@ -52,12 +54,17 @@ def serve(listener, script):
             connection, _ = listener.accept()
         except OSError:
             return
-        with connection, connection.makefile("rb") as lines:
-            for _ in lines:
-                reply = next(script, b"")
-                if reply is HANG_UP:
-                    break
-                connection.sendall(reply)
+        with connection, suppress(ConnectionError):  # a runner that has seen enough resets it
+            converse(connection, script)
+
+
+def converse(connection, script):
+    with connection.makefile("rb") as lines:
+        for _ in lines:
+            reply = next(script, b"")
+            if reply is HANG_UP:
+                return
+            connection.sendall(reply)
 
 
 def play(steps, replies):

@@ -1,0 +1,160 @@
+"""What only the SQLite store promises.
+
+Another connection of this process has to be APSW's as well: file locks don't tell two SQLite
+libraries in one process apart, and the one that closes first drops the other's.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sportshop.orders import Accepted
+from sportshop.storage import open_store, open_users, sqlite
+from sportshop.storage.interface import StoreBusy, StoreError
+from sportshop.users import NewUser, UserExists
+from tests.catalogues import CHEAP_HASH, SMALL
+from tests.contract.conftest import Opened
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    opened = Opened(f"sqlite:{tmp_path}/shop.db")
+    yield opened
+    opened.store.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "shop.db"
+
+
+def test_the_file_can_be_read_while_the_store_is_open(opened: Opened, file: Path) -> None:
+    opened.commit(opened.order(("Ball", 2), ('Boots, "Pro"', 1), key="k"))
+    read = (
+        "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())"
+    )
+    command = [sys.executable, "-c", read, file, "SELECT * FROM orders"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ast.literal_eval(printed) == [
+        (1, 1, "2023-11-14T22:13:20.123Z", "user1", "k", "Ball", 2, 149.9, 8),
+        (1, 2, "2023-11-14T22:13:20.123Z", "user1", "k", 'Boots, "Pro"', 1, 899.0, 2),
+    ]
+
+
+def test_it_syncs_every_commit_to_a_write_ahead_log(opened: Opened) -> None:
+    writer = opened.store.writer  # type: ignore[attr-defined]
+    assert writer.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+    assert writer.execute("PRAGMA synchronous").fetchall() == [(2,)]  # FULL
+    assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)
+
+
+def test_the_database_itself_refuses_negative_stock(opened: Opened) -> None:
+    writer = opened.store.writer  # type: ignore[attr-defined]
+    with pytest.raises(apsw.ConstraintError, match="CHECK"):
+        writer.execute("UPDATE products SET stock = -1 WHERE name = 'Ball'")
+    with pytest.raises(apsw.ConstraintError, match="cannot store TEXT"):
+        writer.execute("UPDATE products SET stock = 'many'")
+
+
+def test_stock_is_read_in_the_transaction(opened: Opened, file: Path) -> None:
+    other = apsw.Connection(str(file))
+    other.execute("UPDATE products SET stock = 1 WHERE name = 'Ball'")
+    other.close()
+    refused, accepted = opened.commit(opened.order(("Ball", 2)), opened.order(("Ball", 1)))
+    assert not isinstance(refused, Accepted)
+    assert isinstance(accepted, Accepted)
+
+
+def test_another_writer_makes_it_busy_not_broken(opened: Opened, file: Path) -> None:
+    other = apsw.Connection(str(file))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        opened.store.begin()
+    other.execute("ROLLBACK")
+    other.close()
+    (outcome,) = opened.commit(opened.order(("Ball", 1)))
+    assert isinstance(outcome, Accepted)
+
+
+def test_users_are_added_beside_a_running_store_all_or_none(opened: Opened) -> None:
+    with open_users(opened.url, lambda: SMALL) as users:
+        assert users.add([NewUser("new", CHEAP_HASH)]) == 1
+        with pytest.raises(UserExists, match="'new'"):
+            users.add([NewUser("newer", CHEAP_HASH), NewUser("new", CHEAP_HASH)])
+    assert opened.user("new").password_hash == CHEAP_HASH
+    assert opened.store.users.find("newer") is None
+
+
+def test_users_added_to_no_store_yet_find_the_catalogue_there(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/new.db"
+    with open_users(url, lambda: SMALL) as users:
+        users.add([NewUser("new", CHEAP_HASH)])
+    store = open_store(url, lambda: SMALL)
+    assert store.users.find("new")
+    assert store.users.find("user1")
+    assert len(store.products.snapshot().products) == 3
+    store.close()
+
+
+def test_history_is_whole_after_a_crash_wherever_the_heads_were_written(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is opened again from a copy of its files, as a crash would leave them."""
+    monkeypatch.setattr(sqlite, "HEADS_WRITTEN_EVERY_ORDERS", 4)
+    puck = "Bola de Vôlei"
+    path = Path(opened.url.removeprefix("sqlite:"))
+    for n in range(1, 15):
+        opened.commit(opened.order((puck, 1), user=f"user{n % 3 + 1}"))
+        copy = path.with_name(f"copy{n}.db")
+        for suffix in ("", "-wal"):
+            copy.with_name(copy.name + suffix).write_bytes(
+                path.with_name(path.name + suffix).read_bytes()
+            )
+        after = Opened(f"sqlite:{copy}")
+        for user in ("user1", "user2", "user3"):
+            assert [r.position for r in after.history(user)] == [
+                r.position for r in opened.history(user)
+            ]
+        after.store.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"not a database" * 1000, "not a database"),
+        (b"SQLite format 3\0" + b"\1" * 5000, "not a database"),
+    ],
+)
+def test_a_file_that_is_no_database_is_refused(content: bytes, says: str, file: Path) -> None:
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=says):
+        open_store(f"sqlite:{file}", lambda: SMALL)
+    assert file.read_bytes() == content
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(file: Path) -> None:
+    other = apsw.Connection(str(file))
+    other.execute("CREATE TABLE cats (name)")
+    other.close()
+    content = file.read_bytes()
+    with pytest.raises(StoreError, match="not one of a sportshop"):
+        open_store(f"sqlite:{file}", lambda: SMALL)
+    assert file.read_bytes() == content
+
+
+def test_a_store_of_a_later_version_is_refused(opened: Opened, file: Path) -> None:
+    opened.store.close()
+    later = apsw.Connection(str(file))
+    later.execute("PRAGMA user_version = 99")
+    later.close()
+    with pytest.raises(StoreError, match="schema version 99: this sportshop knows version 1"):
+        open_store(opened.url, lambda: SMALL)
+    later = apsw.Connection(str(file))
+    later.execute("PRAGMA user_version = 1")
+    later.close()
+    opened.open()
