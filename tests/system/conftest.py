@@ -1,13 +1,18 @@
 """Fixtures of the system tests: a real shop in a process of its own, on a free port."""
 
+import mmap
 import os
 import queue
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +28,16 @@ STOP_SECONDS = 20
 class ShopProcess:
     """`sportshop serve` in a process; `host` and `port` are where it listens."""
 
-    def __init__(self, store: str, *flags: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        store: str,
+        *flags: str,
+        prefix: tuple[str, ...] = (),
+        module: str = "sportshop",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.store = store
-        command = [*prefix, sys.executable, "-m", "sportshop", "serve", "--port", "0"]
+        command = [*prefix, sys.executable, "-m", module, "serve", "--port", "0"]
         command += ["--store", store]
         if "--catalogue" not in flags:
             command += ["--catalogue", str(CATALOGUE)]
@@ -35,9 +47,10 @@ class ShopProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("SPORTSHOP_")},
+            env=environment(env),
         )
         self._log: list[str] = []
+        self._talks: list[Talk] = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         self.host, self.port = self._await_ready()
@@ -51,6 +64,10 @@ class ShopProcess:
         """What it has written to stderr; complete after `wait`."""
         return "".join(self._log)
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
@@ -61,6 +78,8 @@ class ShopProcess:
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
+        for talk in self._talks:
+            talk.socket.close()
         return code
 
     def stop(self) -> int:
@@ -75,7 +94,8 @@ class ShopProcess:
         self.wait()
 
     def connect(self) -> "Talk":
-        return Talk(self.host, self.port)
+        self._talks.append(Talk(self.host, self.port))
+        return self._talks[-1]
 
     def login(self, user: str = "user1", password: str = "senha") -> "Talk":
         talk = self.connect()
@@ -155,6 +175,83 @@ class Talk:
         return not self._received and self.socket.recv(1) == b""
 
 
+class Disk:
+    """The disk under a shop that is started with `env=disk.env`; see failing_disk.c."""
+
+    FIELDS = (
+        "sync_errno",
+        "syncs_before",
+        "syncs_failing",
+        "sync_held",
+        "syncs_waiting",
+        "syncs",
+        "kill_at_sync",
+        "write_errno",
+        "write_bytes_left",
+        "read_errno",
+    )  # fmt: skip - as in failing_disk.c's struct control
+
+    def __init__(self, library: Path, control: Path, folder: Path) -> None:
+        control.write_bytes(bytes(mmap.PAGESIZE))
+        with control.open("r+b") as file:
+            self._control = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        self.env = {
+            "LD_PRELOAD": str(library),
+            "FAILING_DISK_CONTROL": str(control),
+            "FAILING_DISK_FOLDER": str(folder),
+        }
+
+    def set(self, **fields: int) -> None:
+        for name, value in fields.items():
+            struct.pack_into("=i", self._control, 4 * self.FIELDS.index(name), value)
+
+    def get(self, field: str) -> int:
+        return int(struct.unpack_from("=i", self._control, 4 * self.FIELDS.index(field))[0])
+
+    def fail_syncs(self, number: int, before: int = 0, failing: int = -1) -> None:
+        """Let syncs fail: after `before` that work, so many (-1: all)."""
+        self.set(syncs_before=before, syncs_failing=failing, sync_errno=number)
+
+    def fail_writes(self, number: int, bytes_left: int = 0) -> None:
+        """Let writes fail, once so many bytes more are written."""
+        self.set(write_bytes_left=bytes_left, write_errno=number)
+
+    def heal(self) -> None:
+        self.set(sync_errno=0, sync_held=0, kill_at_sync=0, write_errno=0, read_errno=0)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let syncs wait until the end of the block."""
+        self.set(sync_held=1)
+        try:
+            yield
+        finally:
+            self.set(sync_held=0)
+
+    def await_waiting(self) -> None:
+        """Wait until a sync waits: an order that is sent from now on comes after its batch."""
+        eventually(lambda: self.get("syncs_waiting") > 0)
+
+    def close(self) -> None:
+        self.heal()
+        self._control.close()
+
+
+def eventually(happens: Callable[[], Any], seconds_max: float = 15) -> Any:
+    """Wait until something is true, and return it; fail if that takes too long."""
+    deadline = time.monotonic() + seconds_max
+    while not (happened := happens()):
+        assert time.monotonic() < deadline, f"did not happen within {seconds_max} s"
+        time.sleep(0.002)
+    return happened
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a shop: this one's without settings, with what is added."""
+    own = {name: v for name, v in os.environ.items() if not name.startswith("SPORTSHOP_")}
+    return own | dict(extra or {})
+
+
 def request(code: str, end_of_data: bool = True, **data: Any) -> bytes:
     message: dict[str, Any] = {"code": code}
     if data:
@@ -196,3 +293,28 @@ def fresh_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShopProcess
     shop = ShopProcess(store_url("sqlite", tmp_path_factory.mktemp("shop")))
     yield shop
     assert shop.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def disk_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """failing_disk.c, compiled."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("failing_disk.c needs LD_PRELOAD as Linux has it")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("failing_disk.c needs a C compiler, cc")
+    library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
+    source = Path(__file__).with_name("failing_disk.c")
+    command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def disk(
+    disk_library: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Disk]:
+    """The disk under tmp_path. It heals at the end, so that every shop can be stopped."""
+    disk = Disk(disk_library, tmp_path_factory.mktemp("disk") / "control", tmp_path)
+    yield disk
+    disk.close()
