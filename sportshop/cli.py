@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from sportshop import __version__, catalogue, logs, users
+from sportshop import __version__, catalogue, commands, logs, users
 from sportshop.catalogue import CatalogueError
+from sportshop.commands import Failed
 from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
 from sportshop.storage.interface import StoreError
@@ -20,20 +21,10 @@ Command = Callable[..., Any]
 DEFAULTS = Settings()
 
 
-class CannotStart(click.ClickException):
+class CannotStart(Failed):
     """What the operator has to put right before the command can do anything."""
 
     exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        """Print the one line."""
-        click.echo(f"sportshop: {self.format_message()}", file=file or sys.stderr)
-
-
-class Failed(CannotStart):
-    """The command began and could not go on."""
-
-    exit_code = 1
 
 
 def limit_options(command: Command) -> Command:
@@ -47,9 +38,13 @@ def limit_options(command: Command) -> Command:
             envvar=f"SPORTSHOP_{limit.name.upper()}",
             show_envvar=True,
             show_default=True,
-            help=limit.metadata["help"] + ".",
+            help=_sentence(limit.metadata["help"]),
         )(command)
     return command
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def store_options(command: Command) -> Command:
@@ -78,6 +73,10 @@ def store_options(command: Command) -> Command:
 @click.version_option(__version__, message="sportshop %(version)s")
 def main() -> None:
     """Run, fill and visit a shop for limited stock that never oversells."""
+
+
+for customer_command in (commands.shop, commands.products, commands.orders, commands.buy):
+    main.add_command(customer_command)
 
 
 @main.command()

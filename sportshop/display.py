@@ -105,8 +105,9 @@ def show_json(document: object) -> None:
 
 def show_products(found: ProductList) -> None:
     """Write the products, numbered from 1."""
+    none_left = "sold out" if is_terminal() else "0"
     rows = [
-        (str(number), product.name, str(product.price), str(product.stock or "sold out"))
+        (str(number), product.name, str(product.price), str(product.stock or none_left))
         for number, product in enumerate(found, 1)
     ]
     show_table(PRODUCT_COLUMNS, rows)

@@ -207,7 +207,7 @@ def _bad_message(line: bytes, problem: Exception) -> BadMessage:
 def _in_wire_terms(problem: Exception) -> str:
     """Name the field as the client wrote it: `$.data.quantity` is data.quantity."""
     text = str(problem).replace("`$.", "`").replace("`$`", "the message")
-    return text[:1].lower() + text[1:]
+    return text if text.startswith("JSON") else text[:1].lower() + text[1:]
 
 
 # Answers.

@@ -114,9 +114,10 @@ class Visit:
         with completing([product.name for product in products]):
             while answer := ask(f"Product, by name or number (empty {end}): "):
                 product = find_product(answer, products.products)
-                if product is not None:
+                if product is not None and product.stock:
                     return product
-                say(f"There is no product {answer!r}.")
+                gone = "sold out" if product is not None else "not a product"
+                say(f"{product.name if product else answer} is {gone}.")
         return None
 
     def _place(self, items: Sequence[tuple[str, int]]) -> None:

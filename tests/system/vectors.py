@@ -266,7 +266,7 @@ class Wire:
     def line(self) -> bytes | None:
         """Return the next line without its LF, None at the end. Raises AssertionError if late."""
         deadline = time.monotonic() + self._seconds_max
-        while b"\n" not in self._got:
+        while b"\n" not in self._got[:FRAME_BYTES_MAX]:
             assert len(self._got) < FRAME_BYTES_MAX, "an answer longer than a frame may be"
             chunk = self._receive(deadline)
             if not chunk:
