@@ -9,6 +9,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -83,7 +84,9 @@ def show_table(columns: Columns, rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table()
     for heading, is_number in columns.items():
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if is_number else "left"
+        # Where the screen is narrow it is the names that are folded.
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading != "product")
     for row in cells:
         table.add_row(*[Text(cell) for cell in row])  # Text: brackets in a name are no markup
     Console(highlight=False).print(table)

@@ -146,13 +146,17 @@ class Talk:
         self.socket.sendall(payload)
 
     def answer(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.line())
+
+    def line(self) -> str:
+        """Wait for the next line."""
         while b"\n" not in self._received:
             received = self.socket.recv(65536)
             if not received:
                 raise EOFError("the shop closed the connection")
             self._received += received
         line, _, self._received = self._received.partition(b"\n")
-        return msgspec.json.decode(line)
+        return line.decode()
 
     def answers(self) -> list[dict[str, Any]]:
         """Return the messages of one answer that is a list."""
