@@ -56,4 +56,5 @@ def configure(log_format: str, level: str) -> None:
 
 def _shown(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or " " in text or '"' in text else text
+    plain = text.isprintable() and not set(' "') & set(text)
+    return text if text and plain else json.dumps(text, ensure_ascii=False)
