@@ -162,7 +162,7 @@ class Connection:
 
     def _converse(self) -> None:
         while not self.ending:
-            received = self._socket.recv(RECEIVE_BYTES)
+            received = self._receive()
             if not received:
                 return
             for line in self._framer.feed(received):
@@ -170,6 +170,15 @@ class Connection:
                 if self.ending:
                     return
             self._note_progress()
+
+    def _receive(self) -> bytes:
+        """Wait for the client; nothing means that it sends no more, or is to be sent away."""
+        try:
+            return self._socket.recv(RECEIVE_BYTES)
+        except OSError:
+            if self.ending:  # gevent's shutdown has ended the wait
+                return b""
+            raise
 
     def _note_progress(self) -> None:
         """Note what the client is in the middle of, for the reaper."""
