@@ -1,18 +1,22 @@
 """A connection: one client, bytes in, answers out in the order of the requests.
 
-Its greenlet reads, and does what session.py says is to be done. An order it only hands to the
-inventory, and reads on: the committer sends the answer itself, since waking a greenlet for every
-order would cost a third of the throughput. Whatever else the client asks behind an order waits
-until that order is answered.
+It does what session.py says is to be done. An order it only hands to the inventory, and listens
+on: the committer sends the answer itself. So an order waits for nothing here, and is taken in the
+hub, by the watcher that saw it come: no greenlet is switched to for it, and a client that is idle
+costs no stack. What has to wait (a login, a long list, whatever is asked behind an order that is
+not answered yet) goes on in a greenlet of its own, and until that has ended the client is not
+listened to.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import gevent
-from gevent import socket
 from gevent.event import Event
+from gevent.socket import wait_read
 
 from sportshop import messages
 from sportshop.framing import Framer
@@ -28,11 +32,12 @@ from sportshop.messages import (
 )
 from sportshop.orders import Accepted, Order, Outcome
 from sportshop.outbox import Outbox
-from sportshop.session import Refused, Session
+from sportshop.session import Refused, Session, Step
 from sportshop.shop import Shop
 from sportshop.storage.interface import StorageFailed
 from sportshop.users import User
 
+READABLE = 1  # libev's EV_READ
 RECEIVE_BYTES = 16_384
 LINES_BEFORE_OTHERS = 64  # a client that pipelines without end lets others in so often
 LINGER_SECONDS = 2.0  # after an error that closes: closing at once could reset it off the wire
@@ -45,55 +50,49 @@ class ConnectionLost(Exception):
 
 
 class Connection:
-    """One client. `serve` runs in its greenlet; the committer and the reaper call the rest."""
+    """One client. While it waits for the client it has no greenlet, only a watcher."""
 
     __slots__ = (
-        "_busy",
+        "_closed",
         "_collected",
         "_frame_since",
         "_framer",
         "_gate",
+        "_greenlet",
         "_heard_at",
-        "_lines",
         "_opened_at",
         "_order_since",
         "_outbox",
+        "_readable",
         "_session",
         "_shop",
         "_socket",
         "_unanswered",
         "ending",
-    )  # fmt: skip - a name a line would take a screen
+    )
 
-    def __init__(self, connected: socket.socket, shop: Shop) -> None:
+    def __init__(
+        self, connected: socket.socket, shop: Shop, closed: "Callable[[Connection], None]"
+    ) -> None:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._shop = shop
+        self._closed = closed
         self._session = Session()
         self._framer = Framer()
         self._outbox = Outbox(
-            connected.fileno(), shop.limits.unread_bytes_max, shop.time, self._wake
+            connected.fileno(), shop.limits.unread_bytes_max, shop.time, self._outbox_changed
         )
         self._collected: list[bytes] = []
         self._unanswered = 0  # orders that were placed
         self._gate: Event | None = None
-        self._busy = False
-        self._lines = 0
+        self._greenlet = False
         self._opened_at = self._heard_at = shop.time.now
         self._frame_since = self._order_since = 0.0
-        self.ending = shop.ending
+        self.ending: Refused | None = None
         """Why the connection is to end: said after everything that was accepted is answered."""
-
-    def serve(self) -> None:
-        """Serve the client until one of both ends it. Raises nothing that a client can cause."""
-        try:
-            self._converse()
-            self._say_goodbye()
-        except (ConnectionLost, OSError):
-            log.debug("connection lost")
-        finally:
-            self._outbox.close()
-            self._socket.close()
+        self._readable = gevent.get_hub().loop.io(connected.fileno(), READABLE)
+        self._readable.start(self._receive)
 
     # Called by others. Nothing here waits or raises.
 
@@ -101,8 +100,10 @@ class Connection:
         """End the connection, once what was accepted is answered, with this error."""
         if self.ending is None:
             self.ending = refused
-            self._shutdown(socket.SHUT_RD)  # wakes a greenlet that waits for the client
-            self._wake()
+            if self._greenlet:
+                self._wake()
+            else:
+                self._go_on_in_greenlet(None, [], ended=True)
 
     def abort(self, refused: Refused) -> None:
         """End it with this error although orders are not answered: their outcome is unknown."""
@@ -112,7 +113,6 @@ class Connection:
     def cut_off(self) -> None:
         """End it at once, without a word."""
         self._outbox.lose()
-        self._shutdown(socket.SHUT_RDWR)
 
     def collect(self, outcome: Outcome) -> bool:
         """Take an order's outcome; see inventory.Customer."""
@@ -134,7 +134,7 @@ class Connection:
     def overdue(self, now: float) -> str | None:
         """Tell what the client has been silent about for too long, if anything."""
         limits = self._shop.limits
-        if self._busy or self._unanswered or self.ending:
+        if self._greenlet or self._unanswered or self.ending:
             return None
         if self._session.user is None and now - self._opened_at > limits.login_seconds:
             return f"no login within {limits.login_seconds:g} s"
@@ -154,64 +154,120 @@ class Connection:
         if self._gate is not None:
             self._gate.set()
 
+    def _outbox_changed(self) -> None:
+        if self._outbox.lost:
+            self._shutdown(socket.SHUT_RDWR)  # wakes whoever waits to read
+        self._wake()
+
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):  # it is closed or reset already
             self._socket.shutdown(how)
 
-    # In the connection's own greenlet.
+    # In the hub, when the client has sent something. Nothing here waits or raises.
 
-    def _converse(self) -> None:
-        while not self.ending:
-            received = self._receive()
-            if not received:
-                return
-            for line in self._framer.feed(received):
-                self._handle(line)
-                if self.ending:
-                    return
-            self._note_progress()
-
-    def _receive(self) -> bytes:
-        """Wait for the client; nothing means that it sends no more, or is to be sent away."""
+    def _receive(self) -> None:
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            received = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
         except OSError:
-            if self.ending:  # gevent's shutdown has ended the wait
-                return b""
-            raise
+            self._outbox.lose()
+            received = b""
+        try:
+            self._take(received)
+        except Exception:
+            log.exception("a connection failed by a fault of ours")
+            self._close()
+
+    def _take(self, received: bytes) -> None:
+        lines = self._framer.feed(received)
+        for number, line in enumerate(lines, 1):
+            step = self._session.receive(line)
+            if not self._done_at_once(step):
+                self._go_on_in_greenlet(step, lines[number:])
+                return
+        self._note_progress()
+        if self.ending or not received:
+            self._go_on_in_greenlet(None, [], ended=True)
+
+    def _done_at_once(self, step: Step) -> bool:
+        """Do what can be done without waiting: take an order or an item, answer in one message."""
+        if isinstance(step, Order):
+            return self._place(step)
+        if step is None:
+            return True
+        if self._unanswered or not self._outbox.empty:
+            return False
+        if isinstance(step, ProductsWanted):
+            pages = self._product_pages(step)
+            if len(pages) == 1:
+                self._outbox.send(pages[0])
+                return True
+        return False
+
+    def _place(self, order: Order) -> bool:
+        placed = self._may_place() and self._shop.inventory.place(order, self)
+        self._unanswered += placed
+        return placed
+
+    def _go_on_in_greenlet(self, step: Step, lines: Sequence[bytes], ended: bool = False) -> None:
+        self._readable.stop()
+        self._greenlet = True
+        gevent.spawn_raw(self._serve, step, lines, ended)
+
+    # In a greenlet, while something has to be waited for.
+
+    def _serve(self, step: Step, lines: Sequence[bytes], ended: bool) -> None:
+        """Do what was asked last, and what was received behind it; then listen again, or end."""
+        try:
+            self._handle(step)
+            for number, line in enumerate(lines, 1):
+                if self.ending:
+                    break
+                if number % LINES_BEFORE_OTHERS == 0:
+                    gevent.sleep(0)
+                self._handle(self._session.receive(line))
+            self._note_progress()
+            if not self.ending and not ended:
+                self._greenlet = False
+                self._readable.start(self._receive)
+                return
+            self._say_goodbye()
+        except (ConnectionLost, OSError):
+            log.debug("connection lost")
+        except Exception:
+            log.exception("a connection failed by a fault of ours")
+        self._close()
+
+    def _close(self) -> None:
+        self._outbox.close()
+        self._readable.stop()
+        self._readable.close()
+        self._socket.close()
+        self._closed(self)
+
+    def _handle(self, step: Step) -> None:
+        if isinstance(step, Order):
+            self._wait_until(self._may_place)
+            if self._place(step):
+                return
+            self._wait_until(self._all_answered)
+            self._answer([_busy("orders wait")])
+        elif step is not None:
+            self._wait_until(self._all_answered)
+            self._answer(self._replies(step))
 
     def _note_progress(self) -> None:
         """Note what the client is in the middle of, for the reaper."""
         now = self._heard_at = self._shop.time.now
         if self._framer.too_long:
             message = f"a frame has at most {FRAME_BYTES_MAX} bytes, with its LF"
-            self.ending = Refused(Reason.FRAME_TOO_LONG, message, closes=True)
+            self.ending = self.ending or Refused(Reason.FRAME_TOO_LONG, message, closes=True)
         self._frame_since = (self._frame_since or now) if self._framer.partial else 0.0
         self._order_since = (self._order_since or now) if self._session.gathers_order else 0.0
 
-    def _handle(self, line: bytes) -> None:
-        self._lines += 1
-        if self._lines % LINES_BEFORE_OTHERS == 0:
-            gevent.sleep(0)
-        step = self._session.receive(line)
-        if isinstance(step, Order):
-            self._place(step)
-        elif step is not None:
-            self._wait_until(self._all_answered)
-            self._answer(self._replies(step))
-
-    def _place(self, order: Order) -> None:
-        if self._unanswered >= self._shop.limits.pipelined_orders_max:
-            self._wait_until(self._may_place)
-        self._unanswered += 1
-        if not self._shop.inventory.place(order, self):
-            self._unanswered -= 1
-            self._wait_until(self._all_answered)
-            self._answer([_busy("orders wait")])
-
     def _answer(self, replies: Iterable[bytes]) -> None:
         """Send answers, each once the client has taken those before: back-pressure."""
-        self._busy = True
         try:
             for reply in replies:
                 self._wait_until(self._all_taken)
@@ -222,17 +278,13 @@ class Connection:
             )
             message = "the store could not be read"
             self.ending = Refused(Reason.STORAGE_FAILED, message, closes=True)
-        finally:
-            self._busy = False
-            self._heard_at = self._shop.time.now
 
     def _replies(
         self, step: Credentials | ProductsWanted | OrdersWanted | Refused
     ) -> Iterable[bytes]:
         match step:
             case ProductsWanted():
-                snapshot = self._shop.store.products.snapshot()
-                return self._shop.product_pages.pages(snapshot, step.sold_out)
+                return self._product_pages(step)
             case OrdersWanted():
                 assert self._session.user is not None  # noqa: S101 - the session says so
                 return self._history(self._session.user, step)
@@ -240,6 +292,10 @@ class Connection:
                 return self._login(step)
             case Refused():
                 return self._refusal(step)
+
+    def _product_pages(self, wanted: ProductsWanted) -> Sequence[bytes]:
+        snapshot = self._shop.store.products.snapshot()
+        return self._shop.product_pages.pages(snapshot, wanted.sold_out)
 
     def _login(self, credentials: Credentials) -> Iterator[bytes]:
         logins = self._shop.logins
@@ -286,6 +342,8 @@ class Connection:
         self._outbox.send(messages.encode_error(refused.reason, refused.message, refused.facts))
         self._wait_until(self._all_taken)
         self._socket.shutdown(socket.SHUT_WR)
+        if self._shop.draining:
+            self._shutdown(socket.SHUT_RD)  # what has not come by now is waited for by nobody
         read_until_end(self._socket, LINGER_SECONDS)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
@@ -311,13 +369,12 @@ class Connection:
 
 def read_until_end(connected: socket.socket, seconds_max: float) -> None:
     """Wait for the client to close: to close on what it still sends would reset what it reads."""
-    with gevent.Timeout(seconds_max) as deadline:
-        try:
-            while connected.recv(RECEIVE_BYTES):
-                pass
-        except gevent.Timeout as timeout:
-            if timeout is not deadline:
-                raise
+    deadline = time.monotonic() + seconds_max
+    with suppress(TimeoutError):
+        while (left := deadline - time.monotonic()) > 0:
+            wait_read(connected.fileno(), left)
+            if not connected.recv(RECEIVE_BYTES):
+                return
 
 
 def _busy(what: str) -> bytes:

@@ -31,7 +31,7 @@ class Outbox:
         "_writable",
         "lost",
         "unread_since",
-    )  # fmt: skip - one line a role is easier to read than one a name
+    )
 
     def __init__(
         self,

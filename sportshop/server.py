@@ -9,11 +9,12 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Sequence
 
 import gevent
-from gevent import socket
+from gevent import socket as gevent_socket
 from gevent.event import Event
 from gevent.server import StreamServer
 
@@ -54,6 +55,7 @@ class Server:
 
     def __init__(self, store: Store, host: str, port: int, limits: Limits) -> None:
         self._limits = limits
+        self._wanted = f"{host}:{port}"
         self._connections_max = _raise_descriptor_limit(limits.connections_max)
         self._connections: set[Connection] = set()
         self._lingering = 0
@@ -62,7 +64,7 @@ class Server:
             (host, port),
             self._accept,
             backlog=LISTEN_BACKLOG,
-            spawn=gevent.spawn_raw,  # type: ignore[call-overload] # its stub takes Greenlet only
+            spawn=None,
         )
         self._shop = Shop(
             store,
@@ -86,7 +88,7 @@ class Server:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are listened on; the port is the one chosen if 0 was asked for."""
-        return self._listener.server_host, self._listener.server_port
+        return str(self._listener.server_host), int(self._listener.server_port or 0)
 
     @property
     def failure(self) -> StorageFailed | None:
@@ -95,11 +97,10 @@ class Server:
 
     def start(self) -> None:
         """Listen and serve. Raises CannotListen."""
-        host, port = self._listener.address[:2]
         try:
             self._listener.start()
         except OSError as problem:
-            raise CannotListen(f"cannot listen on {host}:{port}: {_what(problem)}") from None
+            raise CannotListen(f"cannot listen on {self._wanted}: {_what(problem)}") from None
         self._shop.inventory.start()
         gevent.spawn(self._reap_forever)
         _tame_garbage_collection()
@@ -121,25 +122,19 @@ class Server:
         log.info("stopping", extra={"facts": {"connections": len(self._connections)}})
         self._stop.set()
 
-    def _accept(self, connected: socket.socket, _address: object) -> None:
-        """Serve one client, in a greenlet of its own."""
-        shop = self._shop
+    def _accept(self, accepted: gevent_socket.socket, _address: object) -> None:
+        """Make a connection of a client; called by the listener in the hub."""
+        connected = socket.socket(fileno=accepted.detach())  # we wait for it ourselves
+        connected.setblocking(False)
         if len(self._connections) >= self._connections_max:
-            self._refuse(connected)
+            self._shop.tally.refused += 1
+            gevent.spawn_raw(self._refuse, connected)
             return
-        shop.tally.accepted += 1
-        connection = Connection(connected, shop)
-        self._connections.add(connection)
-        try:
-            connection.serve()
-        except Exception:
-            log.exception("a connection failed by a fault of ours")
-        finally:
-            self._connections.discard(connection)
+        self._shop.tally.accepted += 1
+        self._connections.add(Connection(connected, self._shop, self._connections.discard))
 
     def _refuse(self, connected: socket.socket) -> None:
         """Tell a client too many BUSY, and see that it arrives if there is room to wait for it."""
-        self._shop.tally.refused += 1
         busy = messages.encode_error(Reason.BUSY, "more connections than the shop accepts")
         self._lingering += 1
         try:
@@ -185,7 +180,7 @@ class Server:
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._limits.drain_seconds
-        self._shop.ending = SHUTTING_DOWN
+        self._shop.draining = True
         self._listener.close()
         self._shop.logins.refuse_waiting()
         for connection in list(self._connections):

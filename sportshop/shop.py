@@ -7,7 +7,6 @@ from sportshop import messages
 from sportshop.inventory import Inventory
 from sportshop.logins import Logins
 from sportshop.products import ProductList
-from sportshop.session import Refused
 from sportshop.settings import Limits
 from sportshop.storage.interface import Store
 
@@ -54,6 +53,6 @@ class Shop:
     limits: Limits
     time: CoarseTime
     inventory: Inventory
-    ending: Refused | None = None
+    draining: bool = False
     product_pages: ProductPages = field(default_factory=ProductPages)
     tally: Tally = field(default_factory=Tally)
