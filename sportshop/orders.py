@@ -59,7 +59,10 @@ class Receipt(msgspec.Struct, frozen=True):
     @property
     def total(self) -> int:
         """Cents."""
-        return sum(item.price * item.quantity for item in self.items)
+        total = 0
+        for item in self.items:
+            total += item.price * item.quantity
+        return total
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -144,11 +147,12 @@ def decide(
     keyed = dict(earlier)
     for order in orders:
         as_of = taken + len(receipts)
-        outcome: Outcome | None = _settled_before(order, keyed, as_of)
+        wanted = quantities(order.items)
+        outcome: Outcome | None = _settled_before(order, wanted, keyed, as_of)
         if outcome is None:
-            outcome = _shortage(order, products, stock, as_of)
+            outcome = _shortage(wanted, products, stock, as_of)
         if outcome is None:
-            receipt = _sell(order, products, stock, as_of + 1, placed_at_ms)
+            receipt = _sell(order, wanted, products, stock, as_of + 1, placed_at_ms)
             receipts.append(receipt)
             if order.key is not None:
                 keyed[order.user.id, order.key] = receipt
@@ -158,7 +162,7 @@ def decide(
 
 
 def _settled_before(
-    order: Order, keyed: Mapping[KeyOfUser, Receipt], as_of: int
+    order: Order, wanted: dict[str, int], keyed: Mapping[KeyOfUser, Receipt], as_of: int
 ) -> Accepted | OrderKeyReused | None:
     """Answer a retry with the first receipt. Comes before any look at the stock."""
     if order.key is None:
@@ -166,18 +170,18 @@ def _settled_before(
     receipt = keyed.get((order.user.id, order.key))
     if receipt is None:
         return None
-    if quantities(receipt.items) != quantities(order.items):
+    if quantities(receipt.items) != wanted:
         return OrderKeyReused(order.key)
     return Accepted(receipt, as_of, replayed=True)
 
 
 def _shortage(
-    order: Order, products: Mapping[str, Product], stock: Mapping[str, int], as_of: int
+    wanted: dict[str, int], products: Mapping[str, Product], stock: Mapping[str, int], as_of: int
 ) -> ProductNotFound | InsufficientStock | None:
-    for item in order.items:
-        if item.product_name not in products:
-            return ProductNotFound(item.product_name, as_of)
-    for name, requested in quantities(order.items).items():
+    for name in wanted:
+        if name not in products:
+            return ProductNotFound(name, as_of)
+    for name, requested in wanted.items():
         available = stock.get(name, products[name].stock)
         if requested > available:
             return InsufficientStock(name, requested, available, as_of)
@@ -186,25 +190,20 @@ def _shortage(
 
 def _sell(
     order: Order,
+    wanted: dict[str, int],
     products: Mapping[str, Product],
     stock: dict[str, int],
     position: int,
     placed_at_ms: int,
 ) -> Receipt:
     """Take the items out of `stock`, which must suffice, and write the receipt."""
+    for name, quantity in wanted.items():
+        stock[name] = stock.get(name, products[name].stock) - quantity
+    sold = []
     for item in order.items:
         name = item.product_name
-        stock[name] = stock.get(name, products[name].stock) - item.quantity
-    sold = tuple(
-        SoldItem(
-            item.product_name,
-            item.quantity,
-            products[item.product_name].price,
-            stock[item.product_name],
-        )
-        for item in order.items
-    )
-    return Receipt(position, placed_at_ms, order.user, sold, order.key)
+        sold.append(SoldItem(name, item.quantity, products[name].price, stock[name]))
+    return Receipt(position, placed_at_ms, order.user, tuple(sold), order.key)
 
 
 def quantities(items: Collection[Item] | Collection[SoldItem]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import mmap
 import os
 import queue
+import select
 import shutil
 import signal
 import socket
@@ -18,6 +19,8 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from tests.catalogues import write_catalogue
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = ROOT / "data"
@@ -78,9 +81,13 @@ class ShopProcess:
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
+        self.hang_up()
+        return code
+
+    def hang_up(self) -> None:
+        """Close all connections that `connect` and `login` have made."""
         for talk in self._talks:
             talk.socket.close()
-        return code
 
     def stop(self) -> int:
         """Drain it, if it still runs; return its exit code."""
@@ -165,6 +172,15 @@ class Talk:
             messages.append(self.answer())
         return messages
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Return all answers that still come; the shop has to close the connection after them."""
+        answers = []
+        while True:
+            try:
+                answers.append(self.answer())
+            except EOFError:
+                return answers
+
     def orders(self) -> list[dict[str, Any]]:
         self.send("GET_ORDERS")
         return [order for message in self.answers() for order in message["data"]["orders"]]
@@ -177,6 +193,45 @@ class Talk:
     def is_closed(self) -> bool:
         """Wait for the end of the connection; false if something else comes first."""
         return not self._received and self.socket.recv(1) == b""
+
+
+def order(product: str = "Ball", quantity: int = 1, **more: Any) -> bytes:
+    return request("NEW_ORDER_ITEM", productName=product, quantity=quantity, **more)
+
+
+def reasons(answers: list[dict[str, Any]]) -> list[str]:
+    """Return the reason of each ERROR, and of other answers the code."""
+    return [answer["data"].get("reason", answer["code"]) for answer in answers]
+
+
+class Deaf:
+    """A client that sends one thing over and over and reads nothing."""
+
+    def __init__(self, shop: ShopProcess, user: str, payload: bytes) -> None:
+        self.talk = shop.login(user, "secret")
+        self.talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.talk.socket.setblocking(False)
+        self._payload = payload
+        self._sent = 0
+
+    def push(self) -> None:
+        """Send as much as the shop takes without being waited for."""
+        try:
+            while not self.is_cut_off():
+                self._sent += self.talk.socket.send(self._payload[self._sent :])
+                self._sent %= len(self._payload)
+        except OSError:
+            pass
+
+    def is_cut_off(self) -> bool:
+        poll = select.poll()
+        poll.register(self.talk.socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def fill(self) -> None:
+        """Send until the shop has taken nothing for a while."""
+        while select.select([], [self.talk.socket], [], 0.2)[1]:
+            self.push()
 
 
 class Disk:
@@ -280,7 +335,20 @@ def start_shop(tmp_path: Path) -> Iterator[StartShop]:
 
     yield start
     for shop in started:
+        shop.hang_up()
         shop.stop()
+
+
+@pytest.fixture
+def start_small(start_shop: StartShop, tmp_path: Path) -> StartShop:
+    """Start shops of Ball and Bat, 1,000,000 each, with users u0 to u49, password `secret`."""
+    products = {"Ball": 1_000_000, "Bat": 1_000_000}
+    catalogue = write_catalogue(tmp_path / "catalogue", products, 50)
+
+    def start(kind: str = "sqlite", *flags: str, **options: Any) -> ShopProcess:
+        return start_shop(kind, "--catalogue", str(catalogue), *flags, **options)
+
+    return start
 
 
 def store_url(kind: str, folder: Path) -> str:
