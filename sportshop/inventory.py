@@ -19,8 +19,8 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 from gevent.lock import Semaphore
-from gevent.threadpool import ThreadPool
 
+from sportshop.disk import Disk
 from sportshop.orders import Decisions, Order, Outcome, decide
 from sportshop.storage.interface import StorageFailed, Store, StoreBusy, Transaction
 
@@ -67,7 +67,7 @@ class Inventory:
         self._settled = Event()
         self._settled.set()
         self._stock_guard: AbstractContextManager[object] = Semaphore()
-        self._disk = ThreadPool(1)
+        self._disk = Disk()
         self._committer: gevent.Greenlet[..., None] | None = None
         self.failure: StorageFailed | None = None
 
@@ -94,7 +94,7 @@ class Inventory:
         """Stop the committer, which must have nothing to do."""
         if self._committer is not None:
             self._committer.kill()
-        self._disk.kill()
+        self._disk.close()
 
     def _commit_forever(self) -> None:
         while True:
@@ -127,7 +127,7 @@ class Inventory:
                 decisions = self._decide(orders, transaction)
                 if decisions.receipts:
                     transaction.write(decisions)
-                    self._wait_for_disk(transaction.commit)
+                    self._disk.wait_for(transaction.commit)
                     transaction.publish()
             finally:
                 transaction.rollback()
@@ -153,12 +153,6 @@ class Inventory:
                 gevent.sleep(BUSY_STORE_PAUSE_SECONDS)
         raise StorageFailed(f"another process kept it locked for {BUSY_STORE_SECONDS_MAX} s")
 
-    def _wait_for_disk(self, commit: Callable[[], None]) -> None:
-        """Commit in a native thread, so that the hub serves everyone else meanwhile."""
-        problem = self._disk.apply(_problem_of, (commit,))
-        if problem is not None:
-            raise problem
-
     def _give_up(self, customers: list[Customer], problem: Exception) -> None:
         failure = problem if isinstance(problem, StorageFailed) else StorageFailed(str(problem))
         failure.__cause__ = problem
@@ -178,12 +172,3 @@ def hand_out(customers: Sequence[Customer], outcomes: Sequence[Outcome]) -> None
     ]
     for customer in served:
         customer.flush()
-
-
-def _problem_of(commit: Callable[[], None]) -> Exception | None:
-    """Return what went wrong: an exception inside a thread-pool task would be printed as well."""
-    try:
-        commit()
-    except Exception as problem:  # raised again where it can be handled
-        return problem
-    return None

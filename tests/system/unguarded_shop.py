@@ -5,15 +5,24 @@
 Everything else is the real server. The race test must convict it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import gevent
 
 from sportshop import cli, server
+from sportshop.disk import Disk
 from sportshop.inventory import Customer, Inventory, hand_out
 from sportshop.orders import Order
+
+
+class SlowDisk(Disk):
+    """A disk that lets others run in every commit."""
+
+    def wait_for(self, commit: Callable[[], None]) -> None:
+        gevent.sleep(0.001)
+        commit()
 
 
 class UnguardedInventory(Inventory):
@@ -22,6 +31,7 @@ class UnguardedInventory(Inventory):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._stock_guard = nullcontext()
+        self._disk = SlowDisk()
 
     def place(self, order: Order, customer: Customer) -> bool:
         gevent.spawn(self._commit_alone, [customer], [order])

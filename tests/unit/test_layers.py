@@ -20,6 +20,7 @@ LAYERS = [
     ["sportshop.storage.csv", "sportshop.storage.sqlite"],
     ["sportshop.storage"],
     ["sportshop.messages", "sportshop.settings"],
+    ["sportshop.disk"],
     ["sportshop.framing", "sportshop.session", "sportshop.inventory", "sportshop.logins"],
     ["sportshop.shop"],
     ["sportshop.outbox"],
@@ -31,7 +32,7 @@ LAYERS = [
     ["sportshop.cli"],
     ["sportshop.__main__"],
 ]
-KNOW_GEVENT = {"inventory", "logins", "outbox", "connection", "server"}
+KNOW_GEVENT = {"disk", "inventory", "logins", "outbox", "connection", "server"}
 # Neither needs the server, and the server needs neither.
 APART = {
     "sportshop.client": ["sportshop.messages", "sportshop.client"],
@@ -103,7 +104,7 @@ def test_what_stands_apart_needs_only_its_own(package: str) -> None:
                     assert any(other.startswith(name) for name in APART[package]), (module, other)
 
 
-def test_only_five_modules_know_gevent_and_none_patches() -> None:
+def test_only_six_modules_know_gevent_and_none_patches() -> None:
     knowing = set()
     for module, path in modules():
         found = imports(path.read_text(encoding="utf-8"))
