@@ -5,6 +5,7 @@ files of the same form. Every defect is told with file, line and column, and not
 """
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PRODUCT_COLUMNS = ("name", "price", "stockQuantity")
 USER_COLUMNS = ("user", "passwordHash")
+SECRET_COLUMN = USER_COLUMNS[1]
 
 T = TypeVar("T")
 
@@ -49,10 +51,10 @@ class Row(NamedTuple):
     def error(self, column: str, expected: str) -> CatalogueError:
         """Return the error of a column."""
         found = self.cells[column]
-        shown = repr(found if len(found) <= 40 else found[:40] + "…")
-        return CatalogueError(
-            f"{self.path}, line {self.line}, column {column}: {expected}, found {shown}"
-        )
+        shown = f", found {found[:40] + '…' if len(found) > 40 else found!r}"
+        if column == SECRET_COLUMN:  # it may be a password in place of its hash
+            shown = ""
+        return CatalogueError(f"{self.path}, line {self.line}, column {column}: {expected}{shown}")
 
 
 class Catalogue(NamedTuple):
@@ -76,7 +78,7 @@ def read_products(path: Path, also: Sequence[str] = ()) -> list[Product]:
         Product(
             row.read("name", _product_name),
             row.read("price", parse_cents),
-            row.read("stockQuantity", _stock),
+            row.read("stockQuantity", read_stock),
         )
         for row in _unique(read_rows(path, PRODUCT_COLUMNS, also), "name")
     ]
@@ -96,13 +98,15 @@ def read_users(path: Path) -> list[NewUser]:
 def read_rows(path: Path, columns: Sequence[str], also: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the records of a CSV file with just these columns. Raises CatalogueError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            yield from _records(path, reader, columns, also)
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as problem:
         raise CatalogueError(f"{path}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError as problem:
-        raise CatalogueError(f"{path}: expected UTF-8: {problem.reason}") from None
+        line = content[: problem.start].count(b"\n") + 1
+        raise CatalogueError(f"{path}, line {line}: expected UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    yield from _records(path, reader, columns, also)
 
 
 def _records(
@@ -157,7 +161,8 @@ def _product_name(text: str) -> str:
     return text
 
 
-def _stock(text: str) -> int:
+def read_stock(text: str) -> int:
+    """Read a stock; the ValueError says what was expected."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= STOCK_MAX):
         raise ValueError(f"expected a whole number from 0 to {STOCK_MAX}")
     return int(text)

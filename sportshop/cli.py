@@ -1,5 +1,6 @@
 """The commands. A wrong argument or file is told in one line, with exit code 2, untraced."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,10 +28,21 @@ class CannotStart(Failed):
     exit_code = 2
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds: click's own range lets NaN pass."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the number, or refuse it."""
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 def limit_options(command: Command) -> Command:
     """Add a flag, with its environment variable, for every limit in settings.py."""
     for limit in reversed(fields(Limits)):
-        kind = click.IntRange if limit.type is int else click.FloatRange
+        kind = click.IntRange if limit.type is int else Seconds
         command = click.option(
             "--" + limit.name.replace("_", "-"),
             type=kind(min=limit.metadata["at_least"]),

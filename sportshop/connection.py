@@ -8,8 +8,11 @@ not answered yet) goes on in a greenlet of its own, and until that has ended the
 listened to.
 """
 
+import fcntl
 import logging
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -33,13 +36,14 @@ from sportshop.messages import (
 from sportshop.orders import Accepted, Order, Outcome
 from sportshop.outbox import Outbox
 from sportshop.session import Refused, Session, Step
-from sportshop.shop import Shop
+from sportshop.shop import SHUTTING_DOWN, Shop
 from sportshop.storage.interface import StorageFailed
 from sportshop.users import User
 
 READABLE = 1  # libev's EV_READ
 RECEIVE_BYTES = 16_384
 LINES_BEFORE_OTHERS = 64  # a client that pipelines without end lets others in so often
+LINGER_LOOK_SECONDS = 0.02
 LINGER_SECONDS = 2.0  # after an error that closes: closing at once could reset it off the wire
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,7 @@ class Connection:
         "_gate",
         "_greenlet",
         "_heard_at",
+        "_in_doubt",
         "_opened_at",
         "_order_since",
         "_outbox",
@@ -85,6 +90,7 @@ class Connection:
         )
         self._collected: list[bytes] = []
         self._unanswered = 0  # orders that were placed
+        self._in_doubt = False
         self._gate: Event | None = None
         self._greenlet = False
         self._opened_at = self._heard_at = shop.time.now
@@ -106,9 +112,14 @@ class Connection:
                 self._go_on_in_greenlet(None, [], ended=True)
 
     def abort(self, refused: Refused) -> None:
-        """End it with this error although orders are not answered: their outcome is unknown."""
+        """End it with this error in place of the answers that are due: nobody knows them."""
+        self._in_doubt = True
         self._unanswered = 0
-        self.end(refused)
+        if self.ending:
+            self.ending = refused
+            self._wake()
+        else:
+            self.end(refused)
 
     def cut_off(self) -> None:
         """End it at once, without a word."""
@@ -181,6 +192,8 @@ class Connection:
 
     def _take(self, received: bytes) -> None:
         lines = self._framer.feed(received)
+        if lines:
+            self._frame_since = 0.0
         for number, line in enumerate(lines, 1):
             step = self._session.receive(line)
             if not self._done_at_once(step):
@@ -206,6 +219,7 @@ class Connection:
         return False
 
     def _place(self, order: Order) -> bool:
+        self._order_since = 0.0
         placed = self._may_place() and self._shop.inventory.place(order, self)
         self._unanswered += placed
         return placed
@@ -251,11 +265,14 @@ class Connection:
             self._wait_until(self._may_place)
             if self._place(step):
                 return
+            if self._shop.inventory.failure:
+                self.ending = self.ending or SHUTTING_DOWN
+                return
+            step = Refused(Reason.BUSY, "more orders wait than the shop accepts: try again")
+        if step is not None:
             self._wait_until(self._all_answered)
-            self._answer([_busy("orders wait")])
-        elif step is not None:
-            self._wait_until(self._all_answered)
-            self._answer(self._replies(step))
+            if not self._in_doubt:  # else nothing behind the orders that are may be answered
+                self._answer(self._replies(step))
 
     def _note_progress(self) -> None:
         """Note what the client is in the middle of, for the reaper."""
@@ -307,7 +324,8 @@ class Connection:
                 assert isinstance(credentials.password, str)  # noqa: S101
                 user = logins.by_password(credentials.user, credentials.password)
         except TooManyLogins:
-            yield _busy("logins wait")
+            message = "more logins wait than the shop accepts: try again"
+            yield messages.encode_error(Reason.BUSY, message)
             return
         if user is None:
             yield from self._refusal(self._session.refuse_login())
@@ -342,9 +360,7 @@ class Connection:
         self._outbox.send(messages.encode_error(refused.reason, refused.message, refused.facts))
         self._wait_until(self._all_taken)
         self._socket.shutdown(socket.SHUT_WR)
-        if self._shop.draining:
-            self._shutdown(socket.SHUT_RD)  # what has not come by now is waited for by nobody
-        read_until_end(self._socket, LINGER_SECONDS)
+        read_until_end(self._socket, LINGER_SECONDS, or_taken=self._shop.draining)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait; raises ConnectionLost when there is nobody to wait for."""
@@ -367,15 +383,20 @@ class Connection:
         return self._outbox.empty
 
 
-def read_until_end(connected: socket.socket, seconds_max: float) -> None:
-    """Wait for the client to close: to close on what it still sends would reset what it reads."""
+def read_until_end(connected: socket.socket, seconds_max: float, or_taken: bool = False) -> None:
+    """Wait for the client to close: to close on what it still sends would reset what it reads.
+
+    With `or_taken` no longer than until its side has acknowledged everything that was sent.
+    """
     deadline = time.monotonic() + seconds_max
-    with suppress(TimeoutError):
-        while (left := deadline - time.monotonic()) > 0:
-            wait_read(connected.fileno(), left)
+    while (left := deadline - time.monotonic()) > 0 and not (or_taken and _is_taken(connected)):
+        with suppress(TimeoutError):
+            wait_read(connected.fileno(), min(left, LINGER_LOOK_SECONDS))
             if not connected.recv(RECEIVE_BYTES):
                 return
 
 
-def _busy(what: str) -> bytes:
-    return messages.encode_error(Reason.BUSY, f"more {what} than the shop accepts: try again")
+def _is_taken(connected: socket.socket) -> bool:
+    """Tell whether nothing is left in the kernel's buffer for sending. See tty_ioctl(4)."""
+    left = struct.unpack("i", fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)))
+    return left == (0,)

@@ -12,6 +12,7 @@ import msgspec
 
 NAME_CHARACTERS_MAX = 200
 PRICE_CENTS_MAX = 99_999_999_99  # with 100 items of 1,000,000 a total still fits 63 bits
+PRICE_DIGITS = 10  # more make no price, and Python refuses to read thousands of them
 STOCK_MAX = 1_000_000_000
 
 
@@ -99,7 +100,7 @@ def parse_cents(text: str) -> int:
         {1, 2} if point else {0}
     ):
         raise ValueError("expected an amount such as 149.90")
-    cents = int(whole) * 100 + int(fraction.ljust(2, "0"))
-    if cents > PRICE_CENTS_MAX:
+    cents = int(whole[:PRICE_DIGITS]) * 100 + int(fraction.ljust(2, "0"))
+    if len(whole) > PRICE_DIGITS or cents > PRICE_CENTS_MAX:
         raise ValueError(f"expected at most {format_cents(PRICE_CENTS_MAX)}")
     return cents

@@ -25,7 +25,7 @@ from sportshop.logins import Logins
 from sportshop.messages import TOKEN_HOURS, Reason
 from sportshop.session import Refused
 from sportshop.settings import Limits
-from sportshop.shop import CoarseTime, Shop
+from sportshop.shop import SHUTTING_DOWN, CoarseTime, Shop
 from sportshop.storage.interface import StorageFailed, Store
 from sportshop.tokens import Tokens
 
@@ -36,7 +36,6 @@ TICK_SECONDS_MAX = 1.0
 ALLOCATIONS_BEFORE_COLLECTION = 100_000
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-SHUTTING_DOWN = Refused(Reason.SHUTTING_DOWN, "the shop is closing", closes=True)
 IN_DOUBT = Refused(
     Reason.STORAGE_FAILED,
     "the order's outcome is unknown until it is asked again with its orderKey",
@@ -96,11 +95,13 @@ class Server:
         return self._shop.inventory.failure
 
     def start(self) -> None:
-        """Listen and serve. Raises CannotListen."""
+        """Listen, and drain on SIGTERM and SIGINT from now on. Raises CannotListen."""
         try:
             self._listener.start()
         except OSError as problem:
             raise CannotListen(f"cannot listen on {self._wanted}: {_what(problem)}") from None
+        for number in SIGNALS:
+            gevent.signal_handler(number, self._signalled)
         self._shop.inventory.start()
         gevent.spawn(self._reap_forever)
         _tame_garbage_collection()
@@ -110,9 +111,7 @@ class Server:
         self._stop.set()
 
     def run(self) -> None:
-        """Serve until `stop`, SIGTERM or SIGINT; then drain. `start` comes first."""
-        for number in SIGNALS:
-            gevent.signal_handler(number, self._signalled)
+        """Serve until `stop` or a signal; then drain. `start` comes first."""
         self._stop.wait()
         self._drain()
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from sportshop import messages
 from sportshop.inventory import Inventory
 from sportshop.logins import Logins
+from sportshop.messages import Reason
 from sportshop.products import ProductList
+from sportshop.session import Refused
 from sportshop.settings import Limits
 from sportshop.storage.interface import Store
+
+SHUTTING_DOWN = Refused(Reason.SHUTTING_DOWN, "the shop is closing", closes=True)
 
 
 class CoarseTime:

@@ -81,9 +81,16 @@ def check_password_hash(phc: str) -> str:
         salt, digest = (_unpadded_base64(field) for field in phc.split("$")[4:])
     except (argon2.exceptions.InvalidHashError, ValueError):
         raise ValueError(expected) from None
-    if parameters.type is not Type.ID or len(salt) < SALT_BYTES_MIN or len(digest) < HASH_BYTES_MIN:
+    bytes_suffice = len(salt) >= SALT_BYTES_MIN and len(digest) >= HASH_BYTES_MIN
+    if parameters.type is not Type.ID or not bytes_suffice or not _in_range(parameters):
         raise ValueError(expected)
     return phc
+
+
+def _in_range(parameters: argon2.Parameters) -> bool:
+    """Hold the parameters to RFC 9106, section 3.1."""
+    lanes, passes, memory = parameters.parallelism, parameters.time_cost, parameters.memory_cost
+    return 1 <= lanes < 2**24 and 1 <= passes < 2**32 and 8 * lanes <= memory < 2**32
 
 
 def _unpadded_base64(field: str) -> bytes:

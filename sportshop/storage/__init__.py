@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sportshop.catalogue import Catalogue
-from sportshop.storage import csv, sqlite
+from sportshop.storage import sqlite
 from sportshop.storage.csv import CsvStore
 from sportshop.storage.interface import Store, StoreError
 from sportshop.storage.memory import MemoryStore
@@ -30,9 +30,9 @@ def open_store(url: str, catalogue: Callable[[], Catalogue]) -> Store:
         case "memory" if colon and not place:
             return MemoryStore(catalogue())
         case "csv" if place:
-            return CsvStore(path, None if csv.is_filled(path) else catalogue())
+            return CsvStore(path, catalogue)
         case "sqlite" if place:
-            return SqliteStore(path, None if sqlite.is_filled(path) else catalogue())
+            return SqliteStore(path, catalogue)
     raise StoreError(f"unknown store {url!r}: expected {FORMS}")
 
 
@@ -45,7 +45,7 @@ def open_users(url: str, catalogue: Callable[[], Catalogue]) -> Iterator[UserRep
     kind, _, place = url.partition(":")
     path = Path(place)
     if kind == "sqlite" and place:
-        with sqlite.open_users(path, None if sqlite.is_filled(path) else catalogue()) as users:
+        with sqlite.open_users(path, catalogue) as users:
             yield users
         return
     store = open_store(url, catalogue)

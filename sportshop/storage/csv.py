@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from sportshop.catalogue import (
     Row,
     read_products,
     read_rows,
+    read_stock,
     read_users,
 )
 from sportshop.orders import (
@@ -94,6 +95,7 @@ class CsvLedger:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         if rows.torn:
             self._drop(rows.torn)
+        os.fdatasync(self._file)  # the last batch may have been written and not synced
 
     def count(self) -> int:
         """Return how many positions are taken."""
@@ -199,7 +201,6 @@ class CsvLedger:
         kept = self.path.with_name(f"torn-after-order-{self.count()}.csv")
         write_durably(kept, torn)
         os.ftruncate(self._file, self.size)
-        os.fsync(self._file)
 
 
 class SealedRows:
@@ -302,26 +303,30 @@ class CsvUsers(MemoryUsers):
 class CsvStore:
     """A shop in a folder of CSV files, for the one process that has its lock."""
 
-    def __init__(self, folder: Path, catalogue: Catalogue | None = None) -> None:
+    def __init__(self, folder: Path, catalogue: Callable[[], Catalogue]) -> None:
         self.name = f"csv:{folder}"
         self._folder = folder
         _make_folder(folder, self.name)
         self._lock = lock_file(folder / "lock", self.name)
         try:
-            if not is_filled(folder):
-                _fill(folder, catalogue or Catalogue())
+            if not (folder / "store.json").exists():
+                _fill(folder, catalogue())
             self._open()
-        except CatalogueError as problem:
+        except OSError as problem:
             os.close(self._lock)
-            raise StoreError(f"store {self.name}: {problem}") from None
+            where = problem.filename or folder
+            raise StoreError(f"store {self.name}: {where}: {problem.strerror}") from None
         except BaseException:
             os.close(self._lock)
             raise
 
     def _open(self) -> None:
         self.token_key = _read_settings(self._folder)
-        self.users = CsvUsers(self._folder / "users.csv")
-        opening = _read_opening(self._folder / "products.csv")
+        try:
+            self.users = CsvUsers(self._folder / "users.csv")
+            opening = _read_opening(self._folder / "products.csv")
+        except CatalogueError as problem:
+            raise StoreError(f"store {self.name}: {problem}") from None
         self.orders = CsvLedger(self._folder / "orders.csv", self.users, opening)
         self._opening = opening
         stock = self.orders.stock
@@ -343,11 +348,6 @@ class CsvStore:
     def _write_products(self) -> None:
         left = self.products.find_all([product.name for product in self._opening])
         write_products(self._folder / "products.csv", self._opening, left)
-
-
-def is_filled(folder: Path) -> bool:
-    """Tell whether the folder is a store, so that no catalogue is needed."""
-    return (folder / "store.json").exists()
 
 
 def _make_folder(folder: Path, store: str) -> None:
@@ -395,7 +395,9 @@ def _read_settings(folder: Path) -> bytes:
 
 def _read_opening(path: Path) -> list[Product]:
     """Return the products with the stock of before the first order."""
-    opening = {row.cells["name"]: row.read("openingStock", int) for row in _product_rows(path)}
+    opening = {
+        row.cells["name"]: row.read("openingStock", read_stock) for row in _product_rows(path)
+    }
     return [
         msgspec.structs.replace(product, stock=opening[product.name])
         for product in read_products(path, also=("openingStock",))

@@ -12,7 +12,7 @@ the entries since then are gone through.
 import array
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -200,6 +200,9 @@ class Heads:
         changed = ((user, self._positions[user]) for user in sorted(self._changed))
         connection.executemany("REPLACE INTO heads VALUES (?, ?)", changed)
         connection.execute("REPLACE INTO settings VALUES ('heads_as_of', ?)", (as_of,))
+
+    def written(self) -> None:
+        """Note that what was written out is durable."""
         self._changed.clear()
 
     def _set(self, user: int, position: int) -> None:
@@ -218,6 +221,7 @@ class SqliteTransaction:
         self._orders = store.orders
         self._ids: dict[str, int] = {}
         self._decisions = Decisions([], [], {})
+        self._writes_heads = False
         self.taken = store.orders.taken
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -256,7 +260,7 @@ class SqliteTransaction:
             writer.executemany("INSERT INTO order_keys VALUES (?, ?, ?)", keys)
         stock = ((left, ids[name]) for name, left in decisions.stock.items())
         writer.executemany("UPDATE products SET stock = ? WHERE id = ?", stock)
-        self._store.write_heads_when_due(len(decisions.receipts))
+        self._writes_heads = self._store.write_heads_when_due(len(decisions.receipts))
 
     def commit(self) -> None:
         """Make it durable: waits for the disk, without the GIL."""
@@ -264,6 +268,8 @@ class SqliteTransaction:
 
     def publish(self) -> None:
         """Show the batch to readers."""
+        if self._writes_heads:
+            self._orders.heads.written()
         advance = self._orders.heads.advance
         for receipt in self._decisions.receipts:
             advance(receipt.user.id, receipt.position)
@@ -299,7 +305,7 @@ class SqliteTransaction:
 class SqliteStore:
     """A shop in a SQLite file, for the one server that has its lock."""
 
-    def __init__(self, path: Path, catalogue: Catalogue | None = None) -> None:
+    def __init__(self, path: Path, catalogue: Callable[[], Catalogue]) -> None:
         self.name = f"sqlite:{path}"
         self._lock = lock_file(path.with_name(path.name + ".lock"), self.name)
         try:
@@ -322,12 +328,14 @@ class SqliteStore:
         """Start a batch."""
         return SqliteTransaction(self)
 
-    def write_heads_when_due(self, orders: int) -> None:
+    def write_heads_when_due(self, orders: int) -> bool:
         """Write out the heads, as of before the batch that is open, every so many orders."""
         self._orders_since_heads += orders
-        if self._orders_since_heads >= HEADS_WRITTEN_EVERY_ORDERS:
-            self._orders_since_heads = 0
-            self.orders.heads.write(self.writer, self.orders.taken)
+        if self._orders_since_heads < HEADS_WRITTEN_EVERY_ORDERS:
+            return False
+        self._orders_since_heads = 0
+        self.orders.heads.write(self.writer, self.orders.taken)
+        return True
 
     def close(self) -> None:
         """Write out the heads and close the file."""
@@ -341,7 +349,7 @@ class SqliteStore:
         os.close(self._lock)
 
 
-def open_database(path: Path, catalogue: Catalogue | None) -> apsw.Connection:
+def open_database(path: Path, catalogue: Callable[[], Catalogue]) -> apsw.Connection:
     """Return a connection to write with; fill the file first if it is new.
 
     Raises StoreError if the file is not ours or of a newer version, apsw.Error if it can't be read.
@@ -351,7 +359,7 @@ def open_database(path: Path, catalogue: Catalogue | None) -> apsw.Connection:
         connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
         with _transaction(connection):
             if _is_new(connection):
-                _fill(connection, catalogue or Catalogue())
+                _fill(connection, catalogue())
             _check_is_ours(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -364,7 +372,7 @@ def open_database(path: Path, catalogue: Catalogue | None) -> apsw.Connection:
 
 
 @contextmanager
-def open_users(path: Path, catalogue: Catalogue | None) -> Iterator[SqliteUsers]:
+def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[SqliteUsers]:
     """Open the users to add some, beside a server that may be running. Raises StoreError."""
     try:
         connection = open_database(path, catalogue)
@@ -387,11 +395,6 @@ def _transaction(connection: apsw.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def is_filled(path: Path) -> bool:
-    """Tell whether there is anything in the file, so that no catalogue is needed."""
-    return path.exists() and path.stat().st_size > 0
 
 
 def _connect(path: Path, flags: int) -> apsw.Connection:
