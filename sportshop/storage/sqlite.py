@@ -364,6 +364,8 @@ def open_database(path: Path, catalogue: Callable[[], Catalogue]) -> apsw.Connec
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        # What a process that was killed had written and not synced is read all the same: sync it.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         connection.set_busy_timeout(0)
     except BaseException:
         connection.close()
