@@ -11,9 +11,11 @@ RATE ?= 50
 TIME ?= 20s
 SHOPPER ?= user1
 PYTEST ?=
+ROWS ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help serve shop test loadtest check lint types install format clean
+.PHONY: help serve shop test loadtest bench soak check lint types install format clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,12 @@ test: $(VENV)/all ## run the tests (PYTEST='-k race -x' is passed on)
 
 loadtest: $(VENV)/all ## load a shop on a temporary store and audit it (USERS=100 RATE=50 TIME=20s)
 	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME)
+
+bench: $(VENV)/all ## measure what the shop reaches beside its platform's ceiling (ROWS=echo-50,keyed)
+	@$(BIN)/python -m tests.bench --rows "$(ROWS)"
+
+soak: $(VENV)/all ## run a mixed load and look for drift (MINUTES=10)
+	@$(BIN)/python -m tests.bench.soak --minutes $(MINUTES)
 
 check: lint types test ## lint, types and tests: what CI runs
 

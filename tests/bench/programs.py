@@ -3,8 +3,10 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,6 +94,7 @@ def redis_server() -> str | None:
 def redis(folder: Path) -> Iterator[tuple[Program, str]]:
     """Run Redis with a sync for every write; yield it with the request that sells one unit."""
     port = _free_port()
+    folder = Path(tempfile.mkdtemp(dir=folder))
     command = [
         str(redis_server()),
         "--port",
@@ -114,7 +117,6 @@ def redis(folder: Path) -> Iterator[tuple[Program, str]]:
 
 
 def _free_port() -> int:
-    import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -123,7 +125,6 @@ def _free_port() -> int:
 
 def _ask_redis(port: int, command: str, lines: int = 1) -> str:
     """Send an inline command; return the last line of the answer."""
-    import socket
 
     deadline = time.monotonic() + START_SECONDS
     while True:
