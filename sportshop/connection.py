@@ -338,10 +338,9 @@ class Connection:
         before = wanted.before if isinstance(wanted.before, int) else None
         limit = wanted.limit if isinstance(wanted.limit, int) else None
         writer = ListWriter(Code.ORDERS_LIST, "orders", orders.count())
-        for number, page in enumerate(orders.history(user, before, limit)):
-            if number:
-                gevent.sleep(0)  # others may have waited for this page to be looked up
-            yield from writer.add(self._shop.order_entries.entries(page))
+        for page in orders.history(user, before, limit):
+            yield from writer.add(messages.encode_order_entries(page))
+            gevent.sleep(0)
         yield writer.end()
 
     def _refusal(self, refused: Refused) -> Iterable[bytes]:
