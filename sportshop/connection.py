@@ -20,12 +20,14 @@ from contextlib import suppress
 import gevent
 from gevent.event import Event
 from gevent.socket import wait_read
+from msgspec import UNSET
 
 from sportshop import messages
 from sportshop.framing import Framer
 from sportshop.logins import TooManyLogins
 from sportshop.messages import (
     FRAME_BYTES_MAX,
+    LIST_ENTRIES_MAX,
     Code,
     Credentials,
     ListWriter,
@@ -211,12 +213,23 @@ class Connection:
             return True
         if self._unanswered or not self._outbox.empty:
             return False
-        if isinstance(step, ProductsWanted):
-            pages = self._product_pages(step)
-            if len(pages) == 1:
-                self._outbox.send(pages[0])
-                return True
+        answer = self._short_list(step)
+        if len(answer) == 1:
+            self._outbox.send(answer[0])
+            return True
         return False
+
+    def _short_list(self, step: Step) -> Sequence[bytes]:
+        """Return the messages of a list that is looked up in no time; none for anything else."""
+        if isinstance(step, ProductsWanted):
+            return self._product_pages(step)
+        if isinstance(step, OrdersWanted) and step.before is UNSET and step.limit is not UNSET:
+            if step.limit > LIST_ENTRIES_MAX:
+                return ()
+            assert self._session.user is not None  # noqa: S101 - the session says so
+            with suppress(StorageFailed):  # then it is tried again where that can be answered
+                return list(self._history(self._session.user, step))
+        return ()
 
     def _place(self, order: Order) -> bool:
         self._order_since = 0.0
@@ -338,9 +351,10 @@ class Connection:
         before = wanted.before if isinstance(wanted.before, int) else None
         limit = wanted.limit if isinstance(wanted.limit, int) else None
         writer = ListWriter(Code.ORDERS_LIST, "orders", orders.count())
-        for page in orders.history(user, before, limit):
-            yield from writer.add(messages.encode_order_entries(page))
-            gevent.sleep(0)
+        for number, page in enumerate(orders.history(user, before, limit)):
+            if number and self._greenlet:
+                gevent.sleep(0)  # others may have waited for the page before to be looked up
+            yield from writer.add(self._shop.order_entries.entries(page))
         yield writer.end()
 
     def _refusal(self, refused: Refused) -> Iterable[bytes]:

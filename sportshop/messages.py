@@ -342,20 +342,17 @@ def _wire_product(product: Product) -> bytes:
     )
 
 
-def encode_order_entries(receipts: Iterable[Receipt]) -> list[bytes]:
-    """Return the entries of an ORDERS_LIST, to be put into messages by a ListWriter."""
-    return [
-        _encoder.encode(
-            _WireOrder(
-                receipt.position,
-                format_time(receipt.placed_at_ms),
-                UNSET if receipt.key is None else receipt.key,
-                _wire_items(receipt),
-                format_cents(receipt.total),
-            )
+def encode_order_entry(receipt: Receipt) -> bytes:
+    """Return an entry of an ORDERS_LIST, to be put into a message by a ListWriter."""
+    return _encoder.encode(
+        _WireOrder(
+            receipt.position,
+            format_time(receipt.placed_at_ms),
+            UNSET if receipt.key is None else receipt.key,
+            _wire_items(receipt),
+            format_cents(receipt.total),
         )
-        for receipt in receipts
-    ]
+    )
 
 
 class ListWriter:

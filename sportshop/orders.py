@@ -7,6 +7,7 @@ Knows no socket, no clock and no file: `decide` is a function of what it is give
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -214,6 +215,7 @@ def quantities(items: Collection[Item] | Collection[SoldItem]) -> dict[str, int]
     return total
 
 
+@lru_cache(maxsize=1_000)  # all orders of a batch bear the same time
 def format_time(ms: int) -> str:
     """Write a time as RFC 3339 in UTC with milliseconds."""
     moment = datetime.fromtimestamp(ms // 1000, UTC)

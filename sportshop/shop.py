@@ -1,12 +1,13 @@
 """The shop: what all connections share. One object, made at the start, given to each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sportshop import messages
 from sportshop.inventory import Inventory
 from sportshop.logins import Logins
 from sportshop.messages import Reason
+from sportshop.orders import Receipt
 from sportshop.products import ProductList
 from sportshop.session import Refused
 from sportshop.settings import Limits
@@ -38,6 +39,26 @@ class ProductPages:
         return self._pages[sold_out]
 
 
+ENTRIES_MAX = 20_000  # some 5 MB
+
+
+class OrderEntries:
+    """Orders of lists as bytes: an order never changes, so what was listed lately is kept."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, bytes] = {}
+
+    def entries(self, receipts: Iterable[Receipt]) -> list[bytes]:
+        """Return the entries of some orders."""
+        return [self._entries.get(receipt.position) or self._add(receipt) for receipt in receipts]
+
+    def _add(self, receipt: Receipt) -> bytes:
+        if len(self._entries) >= ENTRIES_MAX:
+            self._entries.clear()
+        entry = self._entries[receipt.position] = messages.encode_order_entry(receipt)
+        return entry
+
+
 @dataclass
 class Tally:
     """What happened to connections since the start, for the log."""
@@ -59,4 +80,5 @@ class Shop:
     inventory: Inventory
     draining: bool = False
     product_pages: ProductPages = field(default_factory=ProductPages)
+    order_entries: OrderEntries = field(default_factory=OrderEntries)
     tally: Tally = field(default_factory=Tally)

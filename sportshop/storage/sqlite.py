@@ -14,9 +14,8 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -31,7 +30,8 @@ from sportshop.users import NewUser, User, UserExists
 APPLICATION_ID = 0x53_50_53_48  # "SPSH": tells our file from every other SQLite database
 SCHEMA_VERSION = 1
 LINES_OF_ORDER = 100  # ledger.line is position * 100 + index of the item: orders.ITEMS_MAX
-PAGE_ORDERS = 100
+PAGE_ORDERS = 100  # looked at between two pages, at some 5 µs each
+RECENT_MAX = 20_000  # orders that were read lately: some 8 MB
 HEADS_WRITTEN_EVERY_ORDERS = 20_000  # bounds what a start after a crash goes through: 20 ms
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 USERS_BUSY_WAIT_MS = 10_000
@@ -80,19 +80,12 @@ CREATE VIEW orders AS -- for people
            ledger.price_cents / 100.0 AS price, stock_after
     FROM ledger JOIN users ON users.id = ledger.user JOIN products ON products.id = ledger.product;
 """
-READ_RECEIPTS = """
-SELECT line / 100, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
+READ_ENTRY = """
+SELECT previous, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
 FROM ledger JOIN products ON products.id = product
+WHERE line BETWEEN ? AND ? ORDER BY line
 """
-READ_CHAIN = """
-WITH RECURSIVE chain(position, steps) AS (
-    VALUES (?1, 1)
-    UNION ALL
-    SELECT (SELECT previous FROM ledger WHERE line = chain.position * 100), steps + 1
-    FROM chain WHERE position > 0 AND steps <= ?2
-)
-SELECT position FROM chain
-"""
+READ_PREVIOUS = "SELECT previous FROM ledger WHERE line = ?"
 
 
 class SqliteUsers:
@@ -133,6 +126,7 @@ class SqliteOrders:
         self.taken = (_row(connection, "SELECT max(line) FROM ledger") or (0,))[0] or 0
         self.taken //= LINES_OF_ORDER
         self.heads = Heads(connection)
+        self._recent: dict[int, Entry] = {}
 
     def count(self) -> int:
         """Return how many positions are taken."""
@@ -145,12 +139,37 @@ class SqliteOrders:
         left = self.taken if limit is None else limit
         position = self._first_before(user, before)
         while position and left > 0:
-            searching = before is not None and position >= before
-            steps = PAGE_ORDERS if searching else min(left, PAGE_ORDERS)
-            *chain, position = self._chain(position, steps)
-            wanted = [p for p in chain if before is None or p < before][:left]
-            left -= len(wanted)
-            yield self._receipts(user, wanted)
+            page: list[Receipt] = []
+            for _ in range(PAGE_ORDERS):
+                if before is None or position < before:
+                    page.append(self.at(user, position))
+                    left -= 1
+                position = self._previous(position)
+                if not position or not left:
+                    break
+            yield page
+
+    def at(self, user: User, position: int) -> Receipt:
+        """Return the user's order at a position, which must be one of the user's."""
+        return self._entry(position, user).receipt
+
+    def _previous(self, position: int) -> int:
+        """Return the position of the order before, of the same user; 0 if it was the first."""
+        entry = self._recent.get(position)
+        if entry is not None:
+            return entry.previous
+        row = _row(self._connection, READ_PREVIOUS, (position * LINES_OF_ORDER,))
+        return int(row[0]) if row else 0
+
+    def _entry(self, position: int, user: User) -> "Entry":
+        """Return an order; entries of the ledger never change, so what was read lately is kept."""
+        entry = self._recent.get(position)
+        if entry is None:
+            entry = read_entry(self._connection, user, position)
+            if len(self._recent) >= RECENT_MAX:
+                self._recent.clear()  # dropping the oldest alone would have to look for it
+            self._recent[position] = entry
+        return entry
 
     def _first_before(self, user: User, before: int | None) -> int:
         """Return where to start: a page's last order, as clients ask, is found at once."""
@@ -164,13 +183,12 @@ class SqliteOrders:
         )
         return head if row is None else int(row[0])
 
-    def _chain(self, position: int, steps: int) -> list[int]:
-        """Return up to `steps` positions of a chain and the one to go on with, 0 at its end."""
-        rows = _rows(self._connection, READ_CHAIN, (position, steps))
-        return [position for (position,) in rows]
 
-    def _receipts(self, user: User, positions: Iterable[int]) -> list[Receipt]:
-        return [receipt for p in positions for receipt in read_receipts(self._connection, user, p)]
+class Entry(NamedTuple):
+    """An order as it stands in the ledger, with the position of the same user's one before."""
+
+    receipt: Receipt
+    previous: int
 
 
 class Heads:
@@ -242,13 +260,13 @@ class SqliteTransaction:
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
-        found = {}
-        query = "SELECT position FROM order_keys WHERE order_key = ? AND user = ?"
-        for user, key in keys:
-            row = _row(self._writer, query, (key, user.id))
-            if row is not None:
-                (found[user.id, key],) = read_receipts(self._writer, user, row[0])
-        return found
+        query = "SELECT order_key, user, position FROM order_keys WHERE order_key = ? AND user = ?"
+        wanted = ((key, user.id) for user, key in keys)
+        rows = list(self._writer.executemany(query, wanted))
+        if not rows:  # nearly always: a retry is rare
+            return {}
+        users = {user.id: user for user, _ in keys}
+        return {(user, key): self._orders.at(users[user], position) for key, user, position in rows}
 
     def write(self, decisions: Decisions) -> None:
         """Append the receipts and set the stock."""
@@ -440,20 +458,15 @@ def insert_users(connection: apsw.Connection, users: Iterable[NewUser]) -> None:
     )
 
 
-def read_receipts(connection: apsw.Connection, user: User, position: int) -> list[Receipt]:
-    """Return the user's receipt at a position, or nothing."""
+def read_entry(connection: apsw.Connection, user: User, position: int) -> Entry:
+    """Return the order at a position, which must be one of the user's. Raises StorageFailed."""
     first = position * LINES_OF_ORDER
-    query = READ_RECEIPTS + "WHERE line BETWEEN ? AND ? ORDER BY line"
-    lines = _rows(connection, query, (first, first + LINES_OF_ORDER - 1))
-    return [
-        _receipt(user, position, list(rows)) for position, rows in groupby(lines, lambda r: r[0])
-    ]
-
-
-def _receipt(user: User, position: int, rows: Sequence[tuple[Any, ...]]) -> Receipt:
-    _, placed_at_ms, key, *_ = rows[0]
+    rows = _rows(connection, READ_ENTRY, (first, first + LINES_OF_ORDER - 1))
+    if not rows:
+        raise StorageFailed(f"order {position} is not in the ledger")
+    previous, placed_at_ms, key, *_ = rows[0]
     items = tuple(SoldItem(*row[3:]) for row in rows)
-    return Receipt(position, placed_at_ms, user, items, key)
+    return Entry(Receipt(position, placed_at_ms, user, items, key), previous)
 
 
 def _read_products(connection: apsw.Connection) -> Iterator[Product]:

@@ -3,12 +3,18 @@
 import csv
 import json
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sportshop.orders import Receipt, SoldItem
+from sportshop.storage import csv as csv_store
 from sportshop.storage import open_store
 from sportshop.storage.interface import StoreError
+from sportshop.users import User
 from tests.catalogues import SMALL
 from tests.contract.conftest import Opened
 
@@ -170,3 +176,21 @@ def test_a_store_of_a_later_version_is_refused(opened: Opened, folder: Path) -> 
         open_store(opened.url, lambda: SMALL)
     path.write_text(json.dumps(settings))
     opened.open()
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1),
+    st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1),
+    st.integers(1, 10**6),
+)
+def test_a_row_written_by_hand_is_read_back_by_the_csv_module(
+    name: str, key: str, quantity: int
+) -> None:
+    items = (SoldItem(name, quantity, 5, 7), SoldItem("Ball", 1, 10**6, 0))
+    receipt = Receipt(12, 1_700_000_000_123, User(3, name, ""), items, key)
+    text = csv_store._rows(receipt).decode()
+    order = ["12", "2023-11-14T22:13:20.123Z", name, key]
+    assert list(csv.reader(StringIO(text, newline=""), strict=True)) == [
+        [*order, name, str(quantity), "0.05", "7", ""],
+        [*order, "Ball", "1", "10000.00", "0", ""],
+    ]

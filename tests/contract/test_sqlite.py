@@ -158,3 +158,14 @@ def test_a_store_of_a_later_version_is_refused(opened: Opened, file: Path) -> No
     later.execute("PRAGMA user_version = 1")
     later.close()
     opened.open()
+
+
+def test_what_is_kept_of_orders_that_were_read_is_bounded_and_right(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sportshop.storage.sqlite.RECENT_MAX", 3)
+    for quantity in range(1, 8):
+        opened.commit(opened.order(("Bola de Vôlei", quantity)))
+    for _ in range(2):
+        assert [receipt.items[0].quantity for receipt in opened.history()] == [*range(7, 0, -1)]
+        assert len(opened.store.orders._recent) <= 3  # type: ignore[attr-defined]

@@ -162,7 +162,7 @@ def test_an_empty_store_asks_for_the_catalogue(kind: str, tmp_path: Path) -> Non
         raise LookupError("asked")
 
     with pytest.raises(LookupError, match="asked"):
-        open_store(url_of(kind, tmp_path), broken)  # type: ignore[arg-type]
+        open_store(url_of(kind, tmp_path), broken)
 
 
 @pytest.mark.parametrize("url", ["", "sqlite", "sqlite:", "csv:", "memory:x", "oracle:x", "memory"])

@@ -63,7 +63,7 @@ class LyingShop:
             as_of = self._taken
         below = [receipt for receipt in own if before is None or receipt.position < before]
         writer = ListWriter(Code.ORDERS_LIST, "orders", as_of)
-        return [*writer.add(messages.encode_order_entries(below[:limit])), writer.end()]
+        return [*writer.add(map(messages.encode_order_entry, below[:limit])), writer.end()]
 
     def place(self, order: Order) -> bytes:
         """Answer NEW_ORDER_ITEM."""

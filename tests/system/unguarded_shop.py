@@ -42,5 +42,5 @@ class UnguardedInventory(Inventory):
 
 
 if __name__ == "__main__":
-    server.Inventory = UnguardedInventory  # type: ignore[misc]
+    server.Inventory = UnguardedInventory  # type: ignore[assignment, attr-defined]
     cli.run()

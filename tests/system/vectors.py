@@ -392,8 +392,8 @@ def parse_answer(line: bytes) -> dict[str, Json]:
         answer = json.loads(line.decode())
     except ValueError as problem:
         raise AssertionError(f"not UTF-8 or not JSON: {problem}\n  came {_short(line)}") from None
-    problem = _not_an_answer(answer)
-    assert problem is None, f"{problem}\n  came {_short(line)}"
+    defect = _not_an_answer(answer)
+    assert defect is None, f"{defect}\n  came {_short(line)}"
     return {"endOfData": True, **answer}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from sportshop import disk as disk_module
 from sportshop.disk import FAST_BEFORE_HERE, Disk
 
 
@@ -21,7 +20,7 @@ def disk() -> Iterator[Disk]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that a test sets: the disk's speed is what it says."""
     times = [0.0]
-    monkeypatch.setattr(disk_module.time, "perf_counter", lambda: times[0])
+    monkeypatch.setattr("sportshop.disk.time.perf_counter", lambda: times[0])
     return times
 
 
@@ -55,7 +54,11 @@ def test_a_slow_disk_is_never_waited_for_here(disk: Disk, clock: list[float]) ->
 
 def test_others_run_while_a_slow_disk_is_waited_for(disk: Disk) -> None:
     may_finish = threading.Event()
-    waiting = gevent.spawn(disk.wait_for, lambda: may_finish.wait(10))
+
+    def slow_commit() -> None:
+        may_finish.wait(10)
+
+    waiting = gevent.spawn(disk.wait_for, slow_commit)
     gevent.sleep(0.01)
     assert not waiting.ready()
     may_finish.set()

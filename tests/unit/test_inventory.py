@@ -73,7 +73,7 @@ class Bench:
         self.in_doubt: list[Shopper] = []
         self.inventory = Inventory(
             self.store,
-            lambda customers, _: self.in_doubt.extend(customers),  # type: ignore[arg-type]
+            lambda customers, _: self.in_doubt.extend(customers),
             lambda: 0,
             waiting_max,
             batch_max,

@@ -135,7 +135,7 @@ def test_the_bound_of_a_receipt_holds(found: list[str], quantity: int) -> None:
     bound = messages.receipt_bytes_max(found)
     assert len(messages.encode_accepted(Accepted(receipt, 10**12))) <= bound
     writer = ListWriter(Code.ORDERS_LIST, "orders", 10**12)
-    list(writer.add(messages.encode_order_entries([receipt])))
+    list(writer.add([messages.encode_order_entry(receipt)]))
     assert len(writer.end()) <= bound
 
 

@@ -72,7 +72,9 @@ def test_every_field_of_a_request_is_in_the_document() -> None:
         messages.Authentication, messages.GetProducts, messages.GetOrders, messages.NewOrderItem
     ):  # fmt: skip
         code = request.__struct_config__.tag
-        data = msgspec.inspect.type_info(request).fields[0].type
+        message = msgspec.inspect.type_info(request)
+        assert isinstance(message, msgspec.inspect.StructType)
+        data = message.fields[0].type
         assert isinstance(data, msgspec.inspect.StructType)
         named = re.findall(r"`(\w+)`", fields[str(code)][1])
         assert named == [field.encode_name for field in data.fields]

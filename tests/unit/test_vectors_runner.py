@@ -182,7 +182,7 @@ def test_a_saved_value_is_expected_and_sent_again():
 
 def test_what_is_sent_reaches_the_shop_byte_for_byte():
     listener = socket.create_server(("127.0.0.1", 0))
-    conversation = vectors.Conversation(*listener.getsockname(), SHORT_S)
+    conversation = vectors.Conversation("127.0.0.1", listener.getsockname()[1], SHORT_S)
     connection, _ = listener.accept()
     conversation.send({"send": ['{"a":1.0}', {"name": "Bola de Vôlei", "quantity": 1}]})
     conversation.send_text({"sendText": "no LF"})
