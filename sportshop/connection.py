@@ -142,7 +142,8 @@ class Connection:
         answers, self._collected = self._collected, []
         self._outbox.send(b"".join(answers))
         self._heard_at = self._shop.time.now
-        self._wake()
+        if self._gate is not None:
+            self._gate.set()
 
     def overdue(self, now: float) -> str | None:
         """Tell what the client has been silent about for too long, if anything."""
@@ -198,7 +199,7 @@ class Connection:
             self._frame_since = 0.0
         for number, line in enumerate(lines, 1):
             step = self._session.receive(line)
-            if not self._done_at_once(step):
+            if not (self._place(step) if isinstance(step, Order) else self._done_at_once(step)):
                 self._go_on_in_greenlet(step, lines[number:])
                 return
         self._note_progress()
@@ -206,9 +207,7 @@ class Connection:
             self._go_on_in_greenlet(None, [], ended=True)
 
     def _done_at_once(self, step: Step) -> bool:
-        """Do what can be done without waiting: take an order or an item, answer in one message."""
-        if isinstance(step, Order):
-            return self._place(step)
+        """Do what can be done without waiting: take an item, answer in one message."""
         if step is None:
             return True
         if self._unanswered or not self._outbox.empty:
@@ -233,9 +232,11 @@ class Connection:
 
     def _place(self, order: Order) -> bool:
         self._order_since = 0.0
-        placed = self._may_place() and self._shop.inventory.place(order, self)
-        self._unanswered += placed
-        return placed
+        if self._unanswered < self._shop.limits.pipelined_orders_max:
+            placed = self._shop.inventory.place(order, self)
+            self._unanswered += placed
+            return placed
+        return False
 
     def _go_on_in_greenlet(self, step: Step, lines: Sequence[bytes], ended: bool = False) -> None:
         self._readable.stop()
@@ -290,10 +291,14 @@ class Connection:
     def _note_progress(self) -> None:
         """Note what the client is in the middle of, for the reaper."""
         now = self._heard_at = self._shop.time.now
-        if self._framer.too_long:
+        framer = self._framer
+        if not (framer.partial or framer.too_long or self._session.gathers_order):  # nearly always
+            self._frame_since = self._order_since = 0.0
+            return
+        if framer.too_long:
             message = f"a frame has at most {FRAME_BYTES_MAX} bytes, with its LF"
             self.ending = self.ending or Refused(Reason.FRAME_TOO_LONG, message, closes=True)
-        self._frame_since = (self._frame_since or now) if self._framer.partial else 0.0
+        self._frame_since = (self._frame_since or now) if framer.partial else 0.0
         self._order_since = (self._order_since or now) if self._session.gathers_order else 0.0
 
     def _answer(self, replies: Iterable[bytes]) -> None:

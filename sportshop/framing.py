@@ -9,25 +9,24 @@ from sportshop.messages import FRAME_BYTES_MAX
 class Framer:
     """Gathers received bytes until lines are complete.
 
-    `too_long` turns true for good once a frame exceeds FRAME_BYTES_MAX; lines that were complete
-    before it are still returned, so that they are answered first.
+    `partial` is true while a frame has begun and not ended. `too_long` turns true for good once a
+    frame exceeds FRAME_BYTES_MAX; lines that were complete before it are still returned, so that
+    they are answered first.
     """
 
-    __slots__ = ("_rest", "_searched", "too_long")
+    __slots__ = ("_rest", "_searched", "partial", "too_long")
 
     def __init__(self) -> None:
         self._rest: bytearray | None = None  # None when idle: ten thousand of these are held
         self._searched = 0
+        self.partial = False
         self.too_long = False
-
-    @property
-    def partial(self) -> bool:
-        """Tell whether a frame has begun and not ended."""
-        return self._rest is not None
 
     def feed(self, received: bytes) -> list[bytes]:
         """Return the lines that are now complete, each without its LF."""
         if self._rest is None:
+            if received.find(b"\n") == len(received) - 1 < FRAME_BYTES_MAX:  # one request, whole
+                return [received[:-1]] if received else []  # worth 0.3 µs each
             lines = received.split(b"\n")
             rest: bytes | bytearray = lines.pop()
         else:
@@ -53,7 +52,8 @@ class Framer:
         return lines[:first]
 
     def _keep(self, rest: bytes | bytearray) -> None:
-        if self.too_long or not rest:
+        self.partial = bool(rest) and not self.too_long
+        if not self.partial:
             self._rest, self._searched = None, 0
             return
         self._rest = rest if isinstance(rest, bytearray) else bytearray(rest)

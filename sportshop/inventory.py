@@ -79,11 +79,11 @@ class Inventory:
         """Take an order; the customer gets its outcome. False if too many wait. Never waits."""
         if len(self._orders) >= self._waiting_orders_max or self.failure:
             return False
-        self._orders.append(order)
-        self._customers.append(customer)
-        if not self._arrived.is_set():
+        if not self._orders:
             self._settled.clear()
             self._arrived.set()
+        self._orders.append(order)
+        self._customers.append(customer)
         return True
 
     def settle(self, timeout_s: float | None = None) -> bool:

@@ -7,6 +7,7 @@ Knows no socket and no session: what may be said when is session.py's business.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -306,6 +307,17 @@ def _wire_items(receipt: Receipt) -> list[_WireItem]:
 def encode_accepted(accepted: Accepted) -> bytes:
     """Return the SUCCESS of an order."""
     receipt = accepted.receipt
+    if len(receipt.items) > 1:
+        return _encode_basket(accepted)
+    (item,) = receipt.items
+    template = _success_template(item.product_name, item.quantity, item.price)
+    replayed = b"true" if accepted.replayed else b"false"
+    return template % (receipt.position, item.stock, accepted.as_of, replayed)
+
+
+def _encode_basket(accepted: Accepted) -> bytes:
+    """Return the SUCCESS of an order of any number of items."""
+    receipt = accepted.receipt
     data = _WireReceipt(
         receipt.position,
         _wire_items(receipt),
@@ -314,6 +326,19 @@ def encode_accepted(accepted: Accepted) -> bytes:
         accepted.replayed,
     )
     return _encoder.encode(_WireSuccess(data)) + b"\n"
+
+
+@lru_cache(maxsize=1_000)  # the same few again and again: 0.4 in place of 0.8 µs a SUCCESS
+def _success_template(product_name: str, quantity: int, price: int) -> bytes:
+    """Return the SUCCESS of an order of one item, with %d for what differs order by order."""
+    template = (
+        b'{"code":"SUCCESS","data":{"order":%%d,"items":[{"productName":%s,"quantity":%d,'
+        b'"price":"%s","stockQuantity":%%d}],"total":"%s","asOf":%%d,"replayed":%%s},'
+        b'"endOfData":true}\n'
+    )
+    name = _encoder.encode(product_name).replace(b"%", b"%%")
+    total = format_cents(price * quantity)
+    return template % (name, quantity, format_cents(price).encode(), total.encode())
 
 
 def receipt_bytes_max(product_names: Iterable[str]) -> int:

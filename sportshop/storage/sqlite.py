@@ -203,15 +203,16 @@ class Heads:
         first = ((as_of or (0,))[0] + 1) * LINES_OF_ORDER
         query = "SELECT user, line FROM ledger WHERE line >= ? ORDER BY line"
         for user, line in connection.execute(query, (first,)):
-            self.advance(user, line // LINES_OF_ORDER)
+            self.advance({user: line // LINES_OF_ORDER})
 
     def __getitem__(self, user: int) -> int:
         return self._positions[user] if user < len(self._positions) else 0
 
-    def advance(self, user: int, position: int) -> None:
-        """Note a user's newest position."""
-        self._set(user, position)
-        self._changed.add(user)
+    def advance(self, newest: Mapping[int, int]) -> None:
+        """Note users' newest positions."""
+        for user, position in newest.items():
+            self._set(user, position)
+        self._changed.update(newest)
 
     def write(self, connection: apsw.Connection, as_of: int) -> None:
         """Write out those that changed, in the transaction that is open."""
@@ -239,6 +240,7 @@ class SqliteTransaction:
         self._orders = store.orders
         self._ids: dict[str, int] = {}
         self._decisions = Decisions([], [], {})
+        self._newest: dict[int, int] = {}  # of the users who ordered: see Heads
         self._writes_heads = False
         self.taken = store.orders.taken
         try:
@@ -288,9 +290,7 @@ class SqliteTransaction:
         """Show the batch to readers."""
         if self._writes_heads:
             self._orders.heads.written()
-        advance = self._orders.heads.advance
-        for receipt in self._decisions.receipts:
-            advance(receipt.user.id, receipt.position)
+        self._orders.heads.advance(self._newest)
         self._orders.taken += len(self._decisions.receipts)
         self._store.products.publish(self._orders.taken, self._decisions.stock)
 
@@ -301,7 +301,7 @@ class SqliteTransaction:
 
     def _lines(self, decisions: Decisions) -> Iterator[tuple[Any, ...]]:
         ids, heads = self._ids, self._orders.heads
-        newest: dict[int, int] = {}
+        newest = self._newest
         for receipt in decisions.receipts:
             user = receipt.user.id
             previous = newest.get(user) or heads[user]

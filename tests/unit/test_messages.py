@@ -139,6 +139,15 @@ def test_the_bound_of_a_receipt_holds(found: list[str], quantity: int) -> None:
     assert len(writer.end()) <= bound
 
 
+@given(names, st.integers(1, 10**6), st.integers(0, PRICE_CENTS_MAX), st.booleans())
+def test_the_template_of_one_item_is_filled_in_as_the_encoder_would(
+    name: str, quantity: int, price: int, replayed: bool
+) -> None:
+    receipt = Receipt(7, 0, USER, (SoldItem(name, quantity, price, STOCK_MAX),))
+    accepted = Accepted(receipt, 10**12, replayed)
+    assert messages.encode_accepted(accepted) == messages._encode_basket(accepted)
+
+
 def test_a_receipt_says_what_the_contract_says() -> None:
     receipt = Receipt(4, 0, USER, (SoldItem("Ball", 2, 14_990, 8), SoldItem("Net", 1, 5, 0)), "k")
     assert loads(messages.encode_accepted(Accepted(receipt, 9, replayed=True))) == {

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sportshop import orders
 from sportshop.orders import (
     Accepted,
     InsufficientStock,
@@ -55,6 +56,19 @@ def test_the_first_product_that_falls_short_is_named() -> None:
 def test_an_unknown_product_is_named_even_behind_one_that_falls_short() -> None:
     decisions = decide([order(("Ball", 9), ("Bat", 1))], SHELF, {}, 3, 0)
     assert decisions.outcomes == [ProductNotFound("Bat", as_of=3)]
+
+
+@given(
+    st.sampled_from(["Ball", "Net", "Bat"]),
+    st.integers(1, 6),
+    st.dictionaries(st.sampled_from(["Ball", "Net"]), st.integers(0, 5)),
+)
+def test_one_item_is_sold_as_any_number_of_them_are(
+    name: str, quantity: int, stock: dict[str, int]
+) -> None:
+    items, left = (Item(name, quantity),), dict(stock)
+    assert orders._sell_one(items, SHELF, stock, 3) == orders._sell(items, SHELF, left, 3)
+    assert stock == left
 
 
 def test_a_retry_is_answered_with_the_first_receipt_though_nothing_is_left() -> None:
