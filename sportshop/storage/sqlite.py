@@ -4,9 +4,9 @@ Through APSW, which brings its own SQLite: WAL, synchronous FULL (an fsync a com
 tables and a CHECK against negative stock as the last line of defence.
 
 The hot path only appends: a user's history is not an index that every order would update, but a
-chain through the ledger: each entry names the same user's previous one. The heads of the chains
-are in memory and are written out now and then; at the next start those written out are read and
-the entries since then are gone through.
+chain through the ledger: each entry names the same user's previous one. Where the
+chains begin, and where order keys were used, is in memory and is written out now and then; at the
+next start what was written out is read and the entries since then are gone through.
 """
 
 import array
@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 LINES_OF_ORDER = 100  # ledger.line is position * 100 + index of the item: orders.ITEMS_MAX
 PAGE_ORDERS = 100  # looked at between two pages, at some 5 µs each
 RECENT_MAX = 20_000  # orders that were read lately: some 8 MB
-HEADS_WRITTEN_EVERY_ORDERS = 20_000  # bounds what a start after a crash goes through: 20 ms
+INDEX_WRITTEN_EVERY_ORDERS = 5_000  # takes 2 ms each time; a start goes through as many
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 USERS_BUSY_WAIT_MS = 10_000
 
@@ -63,13 +63,13 @@ CREATE TABLE ledger (
     price_cents INTEGER NOT NULL,
     stock_after INTEGER NOT NULL CHECK (stock_after >= 0)
 ) STRICT;
-CREATE TABLE order_keys ( -- keys first: time-ordered ones (UUIDv7) are appended
+CREATE TABLE order_keys ( -- as of settings.index_as_of; key first: by time, they are appended
     order_key TEXT NOT NULL,
     user INTEGER NOT NULL,
     position INTEGER NOT NULL,
     PRIMARY KEY (order_key, user)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE heads ( -- each user's newest order as of settings.heads_as_of
+CREATE TABLE heads ( -- each user's newest order, as of settings.index_as_of
     user INTEGER PRIMARY KEY,
     position INTEGER NOT NULL
 ) STRICT;
@@ -84,6 +84,10 @@ READ_ENTRY = """
 SELECT previous, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
 FROM ledger JOIN products ON products.id = product
 WHERE line BETWEEN ? AND ? ORDER BY line
+"""
+WRITE_KEYS = """
+INSERT INTO order_keys SELECT order_key, user, line / 100 FROM ledger
+WHERE line >= ? AND line < ? AND line % 100 = 0 AND order_key IS NOT NULL ORDER BY order_key, user
 """
 READ_PREVIOUS = "SELECT previous FROM ledger WHERE line = ?"
 
@@ -125,7 +129,7 @@ class SqliteOrders:
         self._connection = connection
         self.taken = (_row(connection, "SELECT max(line) FROM ledger") or (0,))[0] or 0
         self.taken //= LINES_OF_ORDER
-        self.heads = Heads(connection)
+        self.index = Index(connection)
         self._recent: dict[int, Entry] = {}
 
     def count(self) -> int:
@@ -173,7 +177,7 @@ class SqliteOrders:
 
     def _first_before(self, user: User, before: int | None) -> int:
         """Return where to start: a page's last order, as clients ask, is found at once."""
-        head = self.heads[user.id]
+        head = self.index.head(user.id)
         if before is None or before > head:
             return head
         row = _row(
@@ -191,44 +195,83 @@ class Entry(NamedTuple):
     previous: int
 
 
-class Heads:
-    """Each user's newest position: 8 bytes a user in memory, written out lazily."""
+class Index:
+    """Where a user's newest order and an order key are: follows from the ledger.
+
+    So it is written out lazily, by a statement for thousands of orders. Until then it is in memory,
+    and a start goes through the ledger from where it was written last. Of a new key, if keys are
+    ordered by time (UUIDv7), one look at the highest one that is written tells that it is new.
+    Both together bring a keyed order from 2.4 to 1.5 µs above one without a key.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._positions = array.array("q")
+        self._heads = array.array("q")  # by user: 8 bytes each
         self._changed: set[int] = set()
+        self._keys: dict[KeyOfUser, int] = {}  # that are not written yet
+        self._orders = 0  # that are not written yet
         for user, position in connection.execute("SELECT user, position FROM heads"):
-            self._set(user, position)
-        as_of = _row(connection, "SELECT value FROM settings WHERE name = 'heads_as_of'")
-        first = ((as_of or (0,))[0] + 1) * LINES_OF_ORDER
-        query = "SELECT user, line FROM ledger WHERE line >= ? ORDER BY line"
-        for user, line in connection.execute(query, (first,)):
-            self.advance({user: line // LINES_OF_ORDER})
+            self._set_head(user, position)
+        self._highest_key = self._next_highest_key = _highest_key(connection)
+        as_of = _row(connection, "SELECT value FROM settings WHERE name = 'index_as_of'")
+        self._as_of = self._next_as_of = (as_of or (0,))[0]
+        query = "SELECT user, line, order_key FROM ledger WHERE line >= ? AND line % 100 = 0"
+        for user, line, key in connection.execute(query, ((self._as_of + 1) * LINES_OF_ORDER,)):
+            position = line // LINES_OF_ORDER
+            self.add({user: position}, {} if key is None else {(user, key): position}, 1)
 
-    def __getitem__(self, user: int) -> int:
-        return self._positions[user] if user < len(self._positions) else 0
+    def head(self, user: int) -> int:
+        """Return the position of a user's newest order, or 0."""
+        return self._heads[user] if user < len(self._heads) else 0
 
-    def advance(self, newest: Mapping[int, int]) -> None:
-        """Note users' newest positions."""
+    def find(self, writer: apsw.Connection, keys: Iterable[KeyOfUser]) -> dict[KeyOfUser, int]:
+        """Return the positions of those order keys that were used."""
+        recent, highest = self._keys, self._highest_key
+        found = {key: recent[key] for key in keys if key in recent}
+        older = [(key, user) for user, key in keys if key <= highest]
+        if older:
+            query = "SELECT user, order_key, position FROM order_keys"
+            query += " WHERE order_key = ? AND user = ?"
+            for user, key, position in writer.executemany(query, older):
+                found[user, key] = position
+        return found
+
+    def add(self, newest: Mapping[int, int], keys: Mapping[KeyOfUser, int], orders: int) -> None:
+        """Note users' newest positions, and the keys of some orders."""
         for user, position in newest.items():
-            self._set(user, position)
+            self._set_head(user, position)
         self._changed.update(newest)
+        self._keys.update(keys)
+        self._orders += orders
 
-    def write(self, connection: apsw.Connection, as_of: int) -> None:
-        """Write out those that changed, in the transaction that is open."""
-        changed = ((user, self._positions[user]) for user in sorted(self._changed))
-        connection.executemany("REPLACE INTO heads VALUES (?, ?)", changed)
-        connection.execute("REPLACE INTO settings VALUES ('heads_as_of', ?)", (as_of,))
+    def write_when_due(self, writer: apsw.Connection, as_of: int) -> bool:
+        """Write it out in the transaction that is open, if enough orders have gathered."""
+        if self._orders < INDEX_WRITTEN_EVERY_ORDERS:
+            return False
+        self.write(writer, as_of)
+        return True
+
+    def write(self, writer: apsw.Connection, as_of: int) -> None:
+        """Write out what was added, in the transaction that is open."""
+        changed = ((user, self._heads[user]) for user in sorted(self._changed))
+        writer.executemany("REPLACE INTO heads VALUES (?, ?)", changed)
+        if self._keys:
+            lines = ((self._as_of + 1) * LINES_OF_ORDER, (as_of + 1) * LINES_OF_ORDER)
+            writer.execute(WRITE_KEYS, lines)
+        writer.execute("REPLACE INTO settings VALUES ('index_as_of', ?)", (as_of,))
+        self._next_as_of, self._next_highest_key = as_of, _highest_key(writer)
 
     def written(self) -> None:
         """Note that what was written out is durable."""
         self._changed.clear()
+        self._keys.clear()
+        self._orders = 0
+        self._as_of, self._highest_key = self._next_as_of, self._next_highest_key
 
-    def _set(self, user: int, position: int) -> None:
-        missing = user + 1 - len(self._positions)
+    def _set_head(self, user: int, position: int) -> None:
+        missing = user + 1 - len(self._heads)
         if missing > 0:
-            self._positions.frombytes(bytes(8 * (missing + len(self._positions) // 2)))
-        self._positions[user] = position
+            self._heads.frombytes(bytes(8 * (missing + len(self._heads) // 2)))
+        self._heads[user] = position
 
 
 class SqliteTransaction:
@@ -240,8 +283,8 @@ class SqliteTransaction:
         self._orders = store.orders
         self._ids: dict[str, int] = {}
         self._decisions = Decisions([], [], {})
-        self._newest: dict[int, int] = {}  # of the users who ordered: see Heads
-        self._writes_heads = False
+        self._newest: dict[int, int] = {}  # of the users who ordered: see Index
+        self._writes_index = False
         self.taken = store.orders.taken
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -262,25 +305,20 @@ class SqliteTransaction:
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
-        query = "SELECT order_key, user, position FROM order_keys WHERE order_key = ? AND user = ?"
-        wanted = ((key, user.id) for user, key in keys)
-        rows = list(self._writer.executemany(query, wanted))
-        if not rows:  # nearly always: a retry is rare
+        found = self._orders.index.find(self._writer, [(user.id, key) for user, key in keys])
+        if not found:  # nearly always: a retry is rare
             return {}
         users = {user.id: user for user, _ in keys}
-        return {(user, key): self._orders.at(users[user], position) for key, user, position in rows}
+        return {key: self._orders.at(users[key[0]], found[key]) for key in found}
 
     def write(self, decisions: Decisions) -> None:
         """Append the receipts and set the stock."""
         self._decisions = decisions
         writer, ids = self._writer, self._ids
         writer.executemany("INSERT INTO ledger VALUES (?,?,?,?,?,?,?,?,?)", self._lines(decisions))
-        keys = [(r.key, r.user.id, r.position) for r in decisions.receipts if r.key is not None]
-        if keys:
-            writer.executemany("INSERT INTO order_keys VALUES (?, ?, ?)", keys)
         stock = ((left, ids[name]) for name, left in decisions.stock.items())
         writer.executemany("UPDATE products SET stock = ? WHERE id = ?", stock)
-        self._writes_heads = self._store.write_heads_when_due(len(decisions.receipts))
+        self._writes_index = self._orders.index.write_when_due(writer, self.taken)
 
     def commit(self) -> None:
         """Make it durable: waits for the disk, without the GIL."""
@@ -288,10 +326,12 @@ class SqliteTransaction:
 
     def publish(self) -> None:
         """Show the batch to readers."""
-        if self._writes_heads:
-            self._orders.heads.written()
-        self._orders.heads.advance(self._newest)
-        self._orders.taken += len(self._decisions.receipts)
+        index, receipts = self._orders.index, self._decisions.receipts
+        if self._writes_index:
+            index.written()
+        keys = {(r.user.id, r.key): r.position for r in receipts if r.key is not None}
+        index.add(self._newest, keys, len(receipts))
+        self._orders.taken += len(receipts)
         self._store.products.publish(self._orders.taken, self._decisions.stock)
 
     def rollback(self) -> None:
@@ -300,11 +340,10 @@ class SqliteTransaction:
             self._writer.execute("ROLLBACK")
 
     def _lines(self, decisions: Decisions) -> Iterator[tuple[Any, ...]]:
-        ids, heads = self._ids, self._orders.heads
-        newest = self._newest
+        ids, head, newest = self._ids, self._orders.index.head, self._newest
         for receipt in decisions.receipts:
             user = receipt.user.id
-            previous = newest.get(user) or heads[user]
+            previous = newest.get(user) or head(user)
             newest[user] = receipt.position
             for line, item in enumerate(receipt.items, receipt.position * LINES_OF_ORDER):
                 yield (
@@ -340,26 +379,16 @@ class SqliteStore:
         except BaseException:
             os.close(self._lock)
             raise
-        self._orders_since_heads = 0
 
     def begin(self) -> SqliteTransaction:
         """Start a batch."""
         return SqliteTransaction(self)
 
-    def write_heads_when_due(self, orders: int) -> bool:
-        """Write out the heads, as of before the batch that is open, every so many orders."""
-        self._orders_since_heads += orders
-        if self._orders_since_heads < HEADS_WRITTEN_EVERY_ORDERS:
-            return False
-        self._orders_since_heads = 0
-        self.orders.heads.write(self.writer, self.orders.taken)
-        return True
-
     def close(self) -> None:
-        """Write out the heads and close the file."""
+        """Write out the index and close the file."""
         try:
             with _transaction(self.writer):
-                self.orders.heads.write(self.writer, self.orders.taken)
+                self.orders.index.write(self.writer, self.orders.taken)
         except apsw.Error:
             pass  # the next start finds them in the ledger
         self._reader.close()
@@ -467,6 +496,11 @@ def read_entry(connection: apsw.Connection, user: User, position: int) -> Entry:
     previous, placed_at_ms, key, *_ = rows[0]
     items = tuple(SoldItem(*row[3:]) for row in rows)
     return Entry(Receipt(position, placed_at_ms, user, items, key), previous)
+
+
+def _highest_key(connection: apsw.Connection) -> str:
+    (highest,) = _row(connection, "SELECT max(order_key) FROM order_keys") or (None,)
+    return highest or ""
 
 
 def _read_products(connection: apsw.Connection) -> Iterator[Product]:

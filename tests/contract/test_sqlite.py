@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sportshop.orders import Accepted
+from sportshop.orders import Accepted, OrderKeyReused
 from sportshop.storage import open_store, open_users, sqlite
 from sportshop.storage.interface import StoreBusy, StoreError
 from sportshop.users import NewUser, UserExists
@@ -101,21 +101,60 @@ def test_users_added_to_no_store_yet_find_the_catalogue_there(tmp_path: Path) ->
     store.close()
 
 
-def test_history_is_whole_after_a_crash_wherever_the_heads_were_written(
+def crashed(opened: Opened, name: str) -> Opened:
+    """Open the store again from a copy of its files, as a crash would leave them."""
+    path = Path(opened.url.removeprefix("sqlite:"))
+    copy = path.with_name(name)
+    for suffix in ("", "-wal"):
+        copy.with_name(copy.name + suffix).write_bytes(
+            path.with_name(path.name + suffix).read_bytes()
+        )
+    return Opened(f"sqlite:{copy}")
+
+
+@pytest.mark.parametrize("later", [1, -1, 7], ids=["ascending", "descending", "anyhow"])
+def test_keys_are_known_after_a_crash_wherever_the_index_was_written(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    monkeypatch.setattr(sqlite, "INDEX_WRITTEN_EVERY_ORDERS", 4)
+    puck = "Bola de Vôlei"
+    keys = [f"key {n * later % 20:02d}" for n in range(20)]
+    for n, key in enumerate(keys[:-1]):
+        opened.commit(
+            opened.order((puck, 1), ('Boots, "Pro"', 1) if n < 3 else (puck, 2), key=key),
+            opened.order((puck, 1)),
+        )
+        after = crashed(opened, f"copy{n}.db")
+        for store in (opened, after):
+            outcomes = store.commit(*(store.order((puck, 9), key=k) for k in keys[: n + 1]))
+            assert outcomes == [OrderKeyReused(k) for k in keys[: n + 1]]
+        fresh, others = after.commit(
+            after.order((puck, 1), key=keys[n + 1]), after.order((puck, 1), key=key, user="user2")
+        )
+        assert isinstance(fresh, Accepted)
+        assert isinstance(others, Accepted)
+        after.store.close()
+
+
+def test_the_database_itself_refuses_a_key_that_was_used_twice(opened: Opened) -> None:
+    opened.commit(opened.order(("Ball", 1), key="k"), opened.order(("Ball", 1)))
+    opened.reopen()
+    index = opened.store.orders.index  # type: ignore[attr-defined]
+    index._highest_key = ""  # forgets the keys that are written
+    opened.commit(opened.order(("Ball", 1), key="k"))
+    writer = opened.store.writer  # type: ignore[attr-defined]
+    with pytest.raises(apsw.ConstraintError, match="UNIQUE"):
+        index.write(writer, 3)
+
+
+def test_history_is_whole_after_a_crash_wherever_the_index_was_written(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store is opened again from a copy of its files, as a crash would leave them."""
-    monkeypatch.setattr(sqlite, "HEADS_WRITTEN_EVERY_ORDERS", 4)
+    monkeypatch.setattr(sqlite, "INDEX_WRITTEN_EVERY_ORDERS", 4)
     puck = "Bola de Vôlei"
-    path = Path(opened.url.removeprefix("sqlite:"))
     for n in range(1, 15):
         opened.commit(opened.order((puck, 1), user=f"user{n % 3 + 1}"))
-        copy = path.with_name(f"copy{n}.db")
-        for suffix in ("", "-wal"):
-            copy.with_name(copy.name + suffix).write_bytes(
-                path.with_name(path.name + suffix).read_bytes()
-            )
-        after = Opened(f"sqlite:{copy}")
+        after = crashed(opened, f"copy{n}.db")
         for user in ("user1", "user2", "user3"):
             assert [r.position for r in after.history(user)] == [
                 r.position for r in opened.history(user)
