@@ -68,6 +68,7 @@ def _measure(row: Row, bench: Bench) -> dict[str, Any] | None:
     if row.name.startswith("redis") and redis_server() is None:
         print(f"{row.name:<11}left out: needs redis-server (apt install redis-server)")
         return None
+    os.sync()  # what the rows before have written is not to be paid for by this one's commits
     samples = list(row.measure(bench))
     result = _summary(row, samples)
     print(_line(row, result, samples), flush=True)

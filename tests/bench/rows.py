@@ -18,7 +18,7 @@ from sportshop.client import connect
 from sportshop.orders import Item, Order, decide
 from sportshop.storage import open_store
 from sportshop.users import User
-from tests.bench import programs
+from tests.bench import programs, steps
 from tests.bench.programs import KEYED_ORDER, LOGIN, ORDER, Load
 from tests.catalogues import CHEAP_HASH
 
@@ -139,6 +139,19 @@ def orders_beside_echo(connections: int) -> Callable[[Bench], Iterator[Sample]]:
             )
 
     return measure
+
+
+def limit_at_50_connections(bench: Bench) -> Iterator[Sample]:
+    """The orders/s if one core did what the echo does and what an order needs, and nothing else.
+
+    Neither waiting nor scheduling is in it: what is between this and `echo-50` is all that is
+    left to gain without making the steps themselves cheaper. See steps.py.
+    """
+    with programs.echo() as echo:
+        for _ in range(bench.repeats):
+            echoes = _rate(bench, echo.port, ORDER, connections=50)
+            order_s = sum(steps.measure(bench.folder, bench.catalogue, 50)) / 50
+            yield Sample(1 / (1 / echoes + order_s), echoes)
 
 
 def orders_beside_redis(connections: int, depth: int) -> Callable[[Bench], Iterator[Sample]]:
@@ -327,6 +340,8 @@ ROWS = [
             orders_beside_echo(n))
         for n, goal in ((50, 0.60), (1_000, 0.95), (10_000, 1.05))
     ),
+    Row("limit-50", "the most echo-50 can reach: echo + steps, each alone", 0.60, True, "/s",
+        limit_at_50_connections),
     *(
         Row(f"redis-{n}", f"orders/s ÷ Redis, {n:,} connections", goal, True, "/s",
             orders_beside_redis(n, 1))
