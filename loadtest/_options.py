@@ -5,19 +5,37 @@ Knows no socket and no run: a test drives it by calling it.
 
 import csv
 from argparse import Namespace
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from locust.argument_parser import LocustArgumentParser
+from _slo import MISSED, Slo, parse
 
-from sportshop.products import ProductList
+if TYPE_CHECKING:  # importing Locust patches the sockets of whoever does
+    from locust.argument_parser import LocustArgumentParser
 
 HOST = "tcp://127.0.0.1:3333"
 PORT = 3333
 DEMO_USERS = ",".join(f"user{number}:senha" for number in range(1, 6))
 HOT_PRODUCT = "Football"
 HOT_STOCK_MIN = 1_000  # enough to last for some seconds
+REQUEST_NAMES = (
+    "NEW_ORDER_ITEM",
+    "NEW_ORDER_ITEM accepted",
+    "NEW_ORDER_ITEM refused",
+    "NEW_ORDER_ITEM replayed",
+    "GET_PRODUCTS",
+    "GET_ORDERS",
+    "AUTHENTICATION",
+    "connect",
+    "all",
+)
+INTENDED_NAMES = ("NEW_ORDER_ITEM", "GET_PRODUCTS", "GET_ORDERS", "unanswered", "all")
+"""What latencies are measured of, from sending and from the intended start."""
+WEIGHT_MAX = 1_000
+RATE_MAX = 10_000_000
 
 
 class Address(NamedTuple):
@@ -37,14 +55,100 @@ class Account(NamedTuple):
     password: str
 
 
-def add_options(parser: LocustArgumentParser) -> None:
+class Workload(NamedTuple):
+    """How often a shopper does what: weights, as Locust's tasks have them.
+
+    Each is the name of a method of `Shopper`; one more needs a line in WORKLOADS, if any has
+    it, and one in DOES.
+    """
+
+    buy: int = 0
+    browse: int = 0
+    orders: int = 0
+    basket: int = 0
+    retry: int = 0
+    reuse: int = 0
+    pipeline: int = 0
+    hang_up: int = 0
+    unknown: int = 0
+
+
+WORKLOADS = {
+    # Everyone wants one product at once, and some can't believe that it is gone.
+    "flash-sale": Workload(buy=92, browse=2, orders=1, basket=1, retry=2, pipeline=1, hang_up=1),
+    "browsing-day": Workload(buy=10, browse=60, orders=20, basket=8, retry=1, reuse=1),
+    "baskets": Workload(buy=10, browse=15, orders=5, basket=66, retry=3, reuse=1),
+    "reconnect-storm": Workload(buy=20, browse=5, orders=5, basket=10, retry=5, hang_up=55),
+    "mixed": Workload(
+        buy=60, browse=15, orders=8, basket=8, retry=3, reuse=2, pipeline=2, hang_up=2, unknown=1
+    ),
+}
+DOES = {
+    "buy": "order one of the hot product",
+    "browse": "look at the products",
+    "orders": "look at one's newest orders",
+    "basket": "order several items, some of them of one product",
+    "retry": "order, and again with the same key, at once or later",
+    "reuse": "order, and others with the same key, or with another user's key",
+    "pipeline": "send several orders, or an order and a look, before the first answer",
+    "hang_up": "drop the connection with an order in flight or half sent, come back and ask again",
+    "unknown": "order a product that does not exist",
+}
+
+
+def add_options(parser: "LocustArgumentParser") -> None:
     """Add this load test's options to Locust's own."""
+    parser.add_argument(
+        "--workload",
+        default="mixed",
+        choices=list(WORKLOADS),
+        help="What shoppers do; weights that are given change it. Default: mixed",
+    )
+    for name, value in DOES.items():
+        parser.add_argument(
+            f"--weight-{name.replace('_', '-')}",
+            default="",
+            metavar="<n>",
+            help=f"How often to {value}",
+        )
     parser.add_argument(
         "--hot-product",
         default="",
         metavar="<name>",
         help=f"Product that nearly everybody wants. Default: {HOT_PRODUCT}, or another in stock",
     )
+    parser.add_argument(
+        "--rate",
+        default="",
+        metavar="<n>",
+        help="Open workload: arrivals per second over all workers. Default: closed, each waits",
+    )
+    parser.add_argument(
+        "--slo",
+        action="append",
+        default=[],
+        metavar="<objective>",
+        help="Fail unless it is kept: 'NEW_ORDER_ITEM p99<50ms', 'errors<0.1%%',"
+        " 'accepted>10000/s'. May be given several times",
+        include_in_web_ui=False,
+    )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="Nobody else uses the shop: a position that we don't know of is a fault",
+    )
+    for name, what in (
+        ("history", "the record of the run, for `sportshop verify`"),
+        ("report", "a page with charts and verdicts (HTML)"),
+        ("summary", "the figures and verdicts (JSON)"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            default="",
+            metavar="<file>",
+            help=f"Write {what}",
+            include_in_web_ui=False,
+        )
     # The web UI would show the passwords of these to everybody who can open it.
     parser.add_argument(
         "--shop-users",
@@ -60,6 +164,57 @@ def add_options(parser: LocustArgumentParser) -> None:
         help="The same as a CSV file with the columns user and password",
         include_in_web_ui=False,
     )
+
+
+def workload(options: Namespace) -> Workload:
+    """Return the weights that the options come to. Raises ValueError."""
+    if options.workload not in WORKLOADS:
+        raise ValueError(f"--workload: expected one of {', '.join(WORKLOADS)}")
+    weights = WORKLOADS[options.workload]._asdict()
+    for name in weights:
+        text = str(getattr(options, f"weight_{name}", "") or "").strip()
+        if text:
+            flag = f"--weight-{name.replace('_', '-')}"
+            if not text.isdecimal() or int(text) > WEIGHT_MAX:
+                raise ValueError(f"{flag}: expected a number from 0 to {WEIGHT_MAX}, got {text!r}")
+            weights[name] = int(text)
+    if not any(weights.values()):
+        raise ValueError("--weight-…: all are 0, so shoppers have nothing to do")
+    return Workload(**weights)
+
+
+def rate(options: Namespace) -> float:
+    """Return the arrivals per second of an open workload, or 0. Raises ValueError."""
+    text = str(options.rate or "").strip()
+    if not text:
+        return 0.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= RATE_MAX:
+        raise ValueError(
+            f"--rate: expected arrivals per second, over 0 and up to {RATE_MAX:,}, got {text!r}"
+        )
+    return number
+
+
+def objectives(options: Namespace) -> list[Slo]:
+    """Return the objectives of the run, each of something that is measured. Raises ValueError."""
+    try:
+        wanted = [parse(text) for text in options.slo or []]
+    except ValueError as problem:
+        raise ValueError(f"--slo: {problem}") from None
+    for slo in wanted:
+        open_only = slo.intended or slo.measure == MISSED
+        if open_only and getattr(options, "headless", True) and not rate(options):
+            raise ValueError(f"--slo: {slo.text!r} needs --rate: without it no arrival is intended")
+        known = INTENDED_NAMES if slo.intended else REQUEST_NAMES
+        if slo.name not in known:
+            raise ValueError(
+                f"--slo: {slo.text!r}: there are no requests {slo.name!r}, only {', '.join(known)}"
+            )
+    return wanted
 
 
 def parse_address(host: str | None) -> Address:
@@ -78,26 +233,49 @@ def parse_address(host: str | None) -> Address:
 def accounts(options: Namespace) -> list[Account]:
     """Return the accounts that the options name, at least one. Raises ValueError, OSError."""
     if options.shop_users_file:
-        with Path(options.shop_users_file).open(encoding="utf-8", newline="") as lines:
-            found = [Account(row["user"], row["password"]) for row in csv.DictReader(lines)]
-    else:
-        pairs = (pair.partition(":") for pair in options.shop_users.split(","))
-        found = [Account(user, password) for user, _, password in pairs if user]
-    if not found:
-        raise ValueError("--shop-users: expected one account or more")
+        return _accounts_in(Path(options.shop_users_file))
+    found = [Account(*pair.split(":", 1)) for pair in options.shop_users.split(",") if ":" in pair]
+    wanted = len(options.shop_users.split(","))
+    if len(found) < wanted or not all(account.user for account in found):
+        raise ValueError("--shop-users: expected user:password, one or more, with commas between")
     return found
 
 
-def hot_product(opening: ProductList, wanted: str) -> str:
+def _accounts_in(path: Path) -> list[Account]:
+    flag = f"--shop-users-file: {path}"
+    if not path.is_file():
+        raise ValueError(f"{flag}: no such file")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file)
+            for column in Account._fields:
+                if column not in (lines.fieldnames or ()):
+                    raise ValueError(f"{flag}: no column {column}")
+            found = []
+            for row in lines:
+                account = Account(row["user"], row["password"])
+                for column, value in account._asdict().items():
+                    if not value:
+                        raise ValueError(f"{flag}: line {lines.line_num}: no {column}")
+                found.append(account)
+    except UnicodeDecodeError:
+        raise ValueError(f"{flag}: not UTF-8") from None
+    if not found:
+        raise ValueError(f"{flag}: no account")
+    return found
+
+
+def hot_product(stock: Mapping[str, int], wanted: str) -> str:
     """Return what nearly everybody will want: `wanted`, or the default, or one that runs out.
 
     That is the scarcest product that lasts for some seconds. Raises ValueError if the shop does
     not have `wanted`, or nothing at all.
     """
-    stock = {product.name: product.stock for product in opening.products}
     if wanted:
         if wanted not in stock:
-            raise ValueError(f"--hot-product: the shop has no {wanted!r}")
+            near = get_close_matches(wanted, stock, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"--hot-product: the shop has no {wanted!r}{hint}")
         return wanted
     if not stock:
         raise ValueError("the shop has no products")

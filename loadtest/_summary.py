@@ -1,102 +1,117 @@
-"""Summary: a run on one screen: what was sold and refused, how fast, and the verdict.
+"""Summary: a run on one screen: latencies, throughput by outcome, objectives, the proof.
 
-Knows no shop and no Locust run, only their numbers.
+Evidence has texts of the shop that was tested, and none reaches the terminal uncleaned. Knows no
+shop and no Locust run, only the figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from _measured import REQUEST_TYPE
-from _tally import Count, Tally
-from locust.stats import RequestStats, StatsEntry, bucket_response_time
+from sportshop.display import clean
 
-from sportshop.audit import Outcome, Verdict, worst
-
-PERCENTILES = (0.5, 0.95, 0.99)
-FAILURES_MAX = 5  # kinds of failures shown: the rest is in Locust's own tables
-_coarse = bucket_response_time
+EVIDENCE_MAX = 2  # sentences of a rule: several rules have to fit, the other reports have the rest
+SHOWN = ("p50", "p90", "p99", "p99.9", "max")
+LABELS = {"unknown": "unanswered"}
+NOTES = {"unknown": ", each asked again with its key"}
 
 
-def latency_bucket(response_time: float) -> float:
-    """Round a latency in ms to two digits also below 10 ms, where Locust rounds to 1 ms.
-
-    It is still a few hundred buckets at most, which is what Locust's own rounding is for.
-    """
-    if response_time < 10:
-        return round(response_time, 2 if response_time < 1 else 1)
-    return _coarse(response_time)
-
-
-def summary(stats: RequestStats, tally: Tally, verdicts: Sequence[Verdict]) -> str:
+def summary(figures: Mapping[str, Any]) -> str:
     """Return the screen."""
-    entries = sorted(
-        (entry for (_, kind), entry in stats.entries.items() if kind == REQUEST_TYPE),
-        key=lambda entry: entry.name,
-    )
-    requests = sum(entry.num_requests for entry in entries)
-    failures = sum(entry.num_failures for entry in entries)
     return "\n".join(
         [
-            *_latencies(entries),
+            _head(figures["run"]),
             "",
-            f"requests  {requests:,} ({_rate(requests, _seconds(entries))}), {failures:,} failed",
-            *_failures(stats),
-            *_orders(tally),
-            *_verdict(verdicts),
+            *_latencies("latency in ms", figures["latencies_ms"]),
+            *_open(figures),
+            "",
+            *_throughput(figures),
+            *_objectives(figures["slos"]),
+            *_proof(figures["proof"]),
         ]
     )
 
 
-def _latencies(entries: Iterable[StatsEntry]) -> list[str]:
-    lines = ["latency in ms         count   failed      p50      p95      p99      max"]
-    for entry in entries:
-        shown = [entry.get_response_time_percentile(percent) for percent in PERCENTILES]
-        times = "".join(f"{ms:9.4g}" for ms in (*shown, latency_bucket(entry.max_response_time)))
-        lines.append(f"{entry.name:16}{entry.num_requests:11,}{entry.num_failures:9,}{times}")
+def _head(run: Mapping[str, Any]) -> str:
+    """Return what was run, so that it can be run again."""
+    facts = [
+        f"{run['workload']} workload" + ("" if not run["rate"] else f" at {run['rate']:g}/s"),
+        _count(run["users"], "shopper"),
+        _count(run["workers"], "process", "es"),
+    ]
+    if run["hot_product"]:
+        facts.append(f"hot product {run['hot_product']}")
+    if run["shape"]:
+        facts.insert(1, f"shape {run['shape']}")
+    return clean(f"{run['host']}: {', '.join(facts)}")
+
+
+def _count(number: int, what: str, plural: str = "s") -> str:
+    return f"{number:,} {what}{'' if number == 1 else plural}"
+
+
+def _latencies(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"{title:26}{'count':>11}{'failed':>9}" + "".join(f"{name:>9}" for name in SHOWN)]
+    for row in rows:
+        times = "".join("        -" if row[p] is None else f"{row[p]:9.4g}" for p in SHOWN)
+        lines.append(f"{row['name']:26}{row['count']:11,}{row['failed']:9,}{times}")
     return lines
 
 
-def _failures(stats: RequestStats) -> list[str]:
-    errors = (error for error in stats.errors.values() if error.method == REQUEST_TYPE)
-    most = sorted(errors, key=lambda error: -error.occurrences)
+def _open(figures: Mapping[str, Any]) -> list[str]:
+    rows = figures["intended_latencies_ms"]
+    if not rows:
+        return []
+    lines = ["", *_latencies("from the intended start", rows)]
+    missed = figures["missed_arrivals"]
+    due = missed + sum(row["count"] for row in rows if row["name"] == "all")
+    if missed:
+        lines.append(
+            f"{missed:,} of {due:,} arrivals were never begun: more shoppers or processes, or a"
+            " lower --rate; their latencies are not in here"
+        )
+    return lines
+
+
+def _throughput(figures: Mapping[str, Any]) -> list[str]:
+    seconds = figures["run"]["seconds"]
+    lines = []
+    for name, row in figures["throughput"].items():
+        if row["count"] or name in {"accepted", "refused", "requests"}:
+            note = NOTES.get(name, "")
+            if row.get("not_found"):
+                note = f", {row['not_found']:,} of them for a product that does not exist"
+            label = LABELS.get(name, name)
+            lines.append(
+                f"{label:10}{row['count']:11,} in {seconds:.1f} s ({row['per_s']:,.0f}/s){note}"
+            )
+    return lines
+
+
+def _objectives(slos: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"          {error.occurrences:,} {error.name}: {error.error}"
-        for error in most[:FAILURES_MAX]
+        f"{'kept' if slo['kept'] else 'MISSED':10}{slo['slo']}: {slo['measured']}" for slo in slos
     ]
 
 
-def _orders(tally: Tally) -> list[str]:
+def _proof(proof: Mapping[str, Any]) -> list[str]:
+    verdicts = proof["verdicts"]
+    if not proof["operations"]:
+        reasons = [text for verdict in verdicts for text in verdict["evidence"]]
+        return [f"audit     INCONCLUSIVE: nothing to check: {clean(text)}" for text in reasons[:1]]
+    kept = sum(verdict["outcome"] == "pass" for verdict in verdicts)
     lines = [
-        f"accepted  {_counted(tally.accepted)}",
-        f"sold out  {_counted(tally.sold_out)}",
+        f"audit     {proof['outcome'].upper()}: {kept} of {len(verdicts)} rules hold for"
+        f" {proof['operations']:,} operations, checked in {proof['seconds']:.1f} s"
     ]
-    if tally.refused.n:
-        lines.append(f"refused   {_counted(tally.refused)}, for other reasons")
-    if tally.unsettled:
-        lines.append(f"unknown   {len(tally.unsettled):,} orders, cut short before their answer")
+    for verdict in verdicts:
+        if verdict["outcome"] != "pass":
+            lines += _evidence(verdict)
     return lines
 
 
-def _verdict(verdicts: Sequence[Verdict]) -> list[str]:
-    outcome = worst(verdicts)
-    kept = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
-    lines = [f"audit     {outcome.upper()}: {kept} of {len(verdicts)} rules hold"]
-    lines += [str(verdict) for verdict in verdicts if verdict.outcome is not Outcome.PASS]
-    return lines
-
-
-def _counted(count: Count) -> str:
-    if not count.n:
-        return "none"
-    return f"{count.n:,} orders in {count.seconds:.1f} s ({_rate(count.n, count.seconds)})"
-
-
-def _seconds(entries: Sequence[StatsEntry]) -> float:
-    """Return the time from the first request to the last."""
-    if not entries:
-        return 0.0
-    last = max(entry.last_request_timestamp or entry.start_time for entry in entries)
-    return last - min(entry.start_time for entry in entries)
-
-
-def _rate(n: int, seconds: float) -> str:
-    return f"{n / seconds:,.0f}/s" if seconds > 0 else "all at once"
+def _evidence(verdict: Mapping[str, Any]) -> list[str]:
+    shown = [f"  {clean(text)}" for text in verdict["evidence"][:EVIDENCE_MAX]]
+    more = verdict["found"] - len(shown)
+    if more > 0:
+        shown.append(f"  and {more:,} more")
+    return [f"{verdict['outcome'].upper()}: {verdict['rule']}", *shown]

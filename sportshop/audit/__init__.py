@@ -1,21 +1,30 @@
-"""Audit: from what the shop told its customers, prove that it sold nothing it did not have.
+"""Audit: from what the shop told its customers, prove that some order of events explains it all.
 
-`history` is the record of a run, `checkers` are its rules, each a pure function from a record to
-a verdict. Knows no socket, no Locust and no store: whoever talks to a shop writes the record.
+`recorder` writes the record of a run, `history` is that record in columns, `books` is what follows
+from it, and `checkers` are the rules, each a pure function to a verdict. Knows no socket, no Locust
+and no store: whoever talks to a shop writes the record. Needs NumPy (the extra `loadtest`).
 """
 
 from sportshop.audit.checkers import CHECKERS, audit
-from sportshop.audit.history import Asked, History, Listing, Sale
+from sportshop.audit.history import BadHistory, Block, History, Kind, load, merge
+from sportshop.audit.recorder import Goods, Recorder, Told, When, entry_digest
 from sportshop.audit.verdict import Outcome, Verdict, worst
 
 __all__ = [
     "CHECKERS",
-    "Asked",
+    "BadHistory",
+    "Block",
+    "Goods",
     "History",
-    "Listing",
+    "Kind",
     "Outcome",
-    "Sale",
+    "Recorder",
+    "Told",
     "Verdict",
+    "When",
     "audit",
+    "entry_digest",
+    "load",
+    "merge",
     "worst",
 ]

@@ -5,12 +5,13 @@ not suffice, or somebody else may have had a hand in it, the verdict is INCONCLU
 an audit that passes for want of evidence would be worth nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import msgspec
 
 EVIDENCE_MAX = 5  # sentences of a verdict: enough to start looking, few enough for a screen
+SENTENCE_CHARACTERS_MAX = 1_000
 
 
 class Outcome(StrEnum):
@@ -39,13 +40,44 @@ class Verdict(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
-def judge(rule: str, faults: Sequence[str], doubts: Sequence[str] = ()) -> Verdict:
-    """Return FAIL if there is a fault, else INCONCLUSIVE if there is a doubt, else PASS."""
-    if faults:
-        return Verdict(rule, Outcome.FAIL, tuple(faults[:EVIDENCE_MAX]), len(faults))
-    if doubts:
-        return Verdict(rule, Outcome.INCONCLUSIVE, tuple(doubts[:EVIDENCE_MAX]), len(doubts))
-    return Verdict(rule, Outcome.PASS)
+class Findings:
+    """Collects faults and doubts. Counts all of them, and puts only the first into words."""
+
+    def __init__(self) -> None:
+        self._faults: list[str] = []
+        self._doubts: list[str] = []
+        self._fault_count = self._doubt_count = 0
+
+    def fault(self, tell: Callable[[], str]) -> None:
+        """Add what no correct shop could have answered; `tell` returns the sentence."""
+        self._fault_count += 1
+        if len(self._faults) < EVIDENCE_MAX:
+            self._faults.append(_readable(tell()))
+
+    def doubt(self, tell: Callable[[], str]) -> None:
+        """Add why nothing can be concluded."""
+        self._doubt_count += 1
+        if len(self._doubts) < EVIDENCE_MAX:
+            self._doubts.append(_readable(tell()))
+
+    def verdict(self, rule: str) -> Verdict:
+        """Return FAIL if there is a fault, else INCONCLUSIVE if there is a doubt, else PASS."""
+        if self._faults:
+            return Verdict(rule, Outcome.FAIL, tuple(self._faults), self._fault_count)
+        if self._doubts:
+            return Verdict(rule, Outcome.INCONCLUSIVE, tuple(self._doubts), self._doubt_count)
+        return Verdict(rule, Outcome.PASS)
+
+
+def _readable(text: str) -> str:
+    """Return it without what a lying shop could do to a terminal, and not without end."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= SENTENCE_CHARACTERS_MAX else shown[:SENTENCE_CHARACTERS_MAX] + "…"
+
+
+def judge(rule: str, found: Findings) -> Verdict:
+    """Return the verdict on a rule."""
+    return found.verdict(rule)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Outcome:

@@ -1,234 +1,374 @@
-"""The load test itself: it acquits a real shop, convicts a lying one, and its exit code tells.
+"""The load test in one process: however a run ends, it is audited once and the exit code tells.
 
 Every test is a real Locust in a process of its own: Locust patches whatever imports it.
 """
 
-import contextlib
-import importlib.util
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sportshop.client import Client
+from tests.system.conftest import ShopProcess, StartShop
+from tests.system.locust_run import (
+    DEADLINE_S,
+    INCONCLUSIVE,
+    LONG,
+    PASSED,
+    REQUESTS_FAILED,
+    ROOT,
+    SHORT,
+    STOCK,
+    VIOLATED,
+    WRONG_USAGE,
+    Figures,
+    LoadTest,
+    WebUi,
+    extra,
+    free_port,
+    needs_locust,
+    wait_for,
+    wait_for_more_orders,
+    wait_for_orders,
+)
 from tests.system.lying_shop import Lie, lying_shop
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("locust") is None, reason="needs the extra `loadtest`"
-)
+pytestmark = needs_locust
 
-ROOT = Path(__file__).parents[2]
-SHORT = ("--headless", "--run-time", "2s")
-LONG = ("--headless", "--run-time", "30s")  # something else ends it
-DEADLINE_S = 60
-PASSED, REQUESTS_FAILED, CANNOT_START, VIOLATED, INCONCLUSIVE = range(5)
-STOCK = {"Football": 300, "Yoga Mat": 100_000, "Golf Ball": 100_000}
+WORKLOADS = ("flash-sale", "browsing-day", "baskets", "reconnect-storm", "mixed")
+GONE = "Limited Edition Match Ball"  # of which the demo shop has few
+INTERRUPTED = """
+import os, signal
+from sportshop.audit import Recorder
+
+add = Recorder._add
+
+def add_and_be_interrupted(self, *arguments):
+    added = add(self, *arguments)
+    if len(self) == 1_000:
+        os.kill(os.getpid(), signal.SIGINT)
+    return added
+
+Recorder._add = add_and_be_interrupted
+"""
+"""Ctrl-C in the middle of an operation: its items are not yet written."""
+BROKEN_AUDIT = """
+import sportshop.audit
+
+def audit(history):
+    raise ValueError("a bug of ours")
+
+sportshop.audit.audit = audit
+"""
 
 
-class Shop:
-    """A real shop on a store of its own, which can crash and come back where it was."""
-
-    def __init__(self, folder: Path) -> None:
-        self._store = f"sqlite:{folder / 'shop.db'}"
-        self.host, self.port = "127.0.0.1", 0
-        self.start()
-
-    @property
-    def address(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "sportshop", "serve", "--log-level", "ERROR"]
-        command += ["--store", self._store, "--port", str(self.port)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        self.port = int(line.rpartition(":")[2])
-
-    def crash(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+def address_of(shop: ShopProcess) -> str:
+    return f"{shop.host}:{shop.port}"
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
-    yield shop
-    shop.crash()
+def address(start_shop: StartShop) -> str:
+    """Where a real shop listens."""
+    return address_of(start_shop())
 
 
-class LoadTest:
-    """Locust, running. Leaving the context ends it and everything that it started."""
-
-    def __init__(self, host: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "locust", "-f", "loadtest/"]
-        command += ["--only-summary", "--users", "8", "--spawn-rate", "8", "--host", host]
-        self._process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self.printed = self.log = ""
-
-    def __enter__(self) -> "LoadTest":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.communicate()
-
-    @property
-    def runs(self) -> bool:
-        return self._process.poll() is None
-
-    def interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-
-    def exit_code(self) -> int:
-        self.printed, self.log = self._process.communicate(timeout=DEADLINE_S)
-        print(self.printed, self.log)  # pytest shows it when the test fails
-        return self._process.returncode
-
-    def orders(self, label: str) -> int:
-        """Return how many orders the summary tells under a label."""
-        found = re.search(rf"^{label} +([\d,]+) orders", self.printed, re.MULTILINE)
-        return int(found[1].replace(",", "")) if found else 0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(0.05)
-
-
-def wait_for_orders(address: str, count: int) -> None:
-    """Wait until the ledger has grown to so many orders."""
-    host, _, port = address.partition(":")
-    with Client(host, int(port)) as customer:
-        customer.authenticate("user1", "senha")
-        wait_for(lambda: customer.products().as_of >= count)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+# Who passes.
 
 
 @pytest.mark.parametrize("form", ["tcp://{}", "{}"])
-def test_a_real_shop_passes(shop: Shop, form: str) -> None:
-    with LoadTest(form.format(shop.address), *SHORT) as load:
-        assert load.exit_code() == PASSED
-    assert "audit     PASS" in load.printed
-    assert load.orders("accepted") > 100
+def test_a_real_shop_passes(address: str, form: str, tmp_path: Path) -> None:
+    figures = Figures(tmp_path)
+    with LoadTest(form.format(address), *SHORT, *figures.flags) as test:
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+    assert figures.count("accepted") > 100
 
 
-def test_selling_out_is_no_failure(shop: Shop) -> None:
-    hot = ("--hot-product", "Limited Edition Match Ball")
-    with LoadTest(shop.address, *SHORT, *hot) as load:
-        assert load.exit_code() == PASSED
-    assert load.orders("sold out") > 100
-    assert ", 0 failed" in load.printed
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_an_honest_shop_passes_under_every_workload(workload: str, tmp_path: Path) -> None:
+    figures = Figures(tmp_path)
+    options = (*SHORT, "--workload", workload, *figures.flags)
+    with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *options) as test:
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+    assert figures.count("accepted") >= 300
 
 
-def test_an_honest_shop_in_memory_passes() -> None:
-    with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *SHORT) as load:
-        assert load.exit_code() == PASSED
-    assert load.orders("accepted") > 300
+def test_selling_out_is_no_failure(address: str, tmp_path: Path) -> None:
+    figures = Figures(tmp_path)
+    options = (*SHORT, "--hot-product", GONE, *figures.flags)
+    with LoadTest(address, *options) as test:
+        assert test.exit_code() == PASSED
+    assert figures.count("refused") > 100
+    assert figures.latencies("all")["failed"] == 0
+
+
+# How a run ends.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_signal_ends_the_run_with_its_audit(address: str, number: signal.Signals) -> None:
+    with LoadTest(address, *LONG) as test:
+        wait_for_orders(address, 100)
+        test.signal(number)
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_signal_does_not_let_a_liar_go(number: signal.Signals) -> None:
+    with lying_shop(Lie.LOSE_ORDERS, STOCK) as address, LoadTest(address, *LONG) as test:
+        wait_for_orders(address, 200)
+        test.signal(number)
+        assert test.exit_code() == VIOLATED
+    assert test.audits == ["FAIL"]
+
+
+def test_ctrl_c_tears_no_operation_apart(address: str, tmp_path: Path) -> None:
+    with LoadTest(address, *LONG, locustfile=extra(tmp_path, INTERRUPTED)) as test:
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+
+
+def test_an_audit_that_breaks_acquits_nobody(address: str, tmp_path: Path) -> None:
+    with LoadTest(address, *SHORT, locustfile=extra(tmp_path, BROKEN_AUDIT)) as test:
+        assert test.exit_code() == INCONCLUSIVE
+    assert "a bug of ours" in test.log
 
 
 @pytest.mark.parametrize(
-    ("lie", "rule", "evidence"),
-    [
-        (
-            Lie.OVERSELL,
-            "nothing is sold beyond the stock at the start",
-            r"order \d+ of user\d \(.*Football.*\) is \d+ beyond the 300 there were",
-        ),
-        (
-            Lie.LOSE_ORDERS,
-            "every acknowledged order is in its owner's list",
-            r"order \d+ of (user\d) \(.+\) was acknowledged and is not in \1's list",
-        ),
-        (
-            Lie.GIVE_POSITIONS_TWICE,
-            "no ledger position is given to two orders",
-            r"position (\d+) holds order \1 of user\d \(.+\) and order \1 of user\d \(.+\)",
-        ),
-        (
-            Lie.KEEP_STOCK,
-            "a replay in ledger order gives the stock that each order left",
-            r"order \d+ of user\d \(.+\) left \d+ of .+: after order \d+ it is \d+",
-        ),
-    ],
-    ids=[lie.name for lie in Lie if lie is not Lie.NONE],
+    ("lie", "code", "outcome"),
+    [(Lie.NONE, PASSED, "PASS"), (Lie.LOSE_ORDERS, VIOLATED, "FAIL")],
+    ids=["honest", "liar"],
 )
-def test_a_lying_shop_is_convicted_and_its_orders_are_named(
-    lie: Lie, rule: str, evidence: str
-) -> None:
-    with lying_shop(lie, STOCK) as address, LoadTest(address, *SHORT) as load:
-        assert load.exit_code() == VIOLATED
-    assert f"FAIL: {rule}" in load.printed
-    assert re.search(evidence, load.printed)
+def test_autostart_with_a_run_time_ends_with_its_audit(lie: Lie, code: int, outcome: str) -> None:
+    options = ("--autostart", "--autoquit", "0", "--run-time", "2s", *WebUi().flags)
+    with lying_shop(lie, STOCK) as address, LoadTest(address, *options) as test:
+        assert test.exit_code() == code
+    assert test.audits == [outcome]
 
 
-def test_ctrl_c_ends_the_run_with_its_audit(shop: Shop) -> None:
-    with LoadTest(shop.address, *LONG) as load:
-        wait_for_orders(shop.address, 100)
-        load.interrupt()
-        assert load.exit_code() == PASSED
-    assert "audit     PASS" in load.printed
+def test_each_run_of_the_web_ui_has_an_audit(address: str) -> None:
+    ui = WebUi()
+    with LoadTest(address, *ui.flags) as test:
+        ui.wait()
+        for _ in range(2):
+            assert b"started" in ui.post("/swarm", user_count="8", spawn_rate="8", host=address)
+            wait_for_more_orders(address)
+            assert b"stopped" in ui.post("/stop")
+        test.interrupt()
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS", "PASS"]
 
 
-def test_ctrl_c_does_not_let_a_liar_go() -> None:
-    with lying_shop(Lie.LOSE_ORDERS, STOCK) as address, LoadTest(address, *LONG) as load:
+def test_a_run_that_is_started_during_an_audit_waits_for_it(start_shop: StartShop) -> None:
+    shop, ui = start_shop(), WebUi()
+    address = address_of(shop)
+    start = {"user_count": "8", "spawn_rate": "8", "host": address}
+    with LoadTest(address, *ui.flags) as test:
+        ui.wait()
+        ui.post("/swarm", **start)
+        wait_for(lambda: ui.users() == 8)  # Locust tells what it told less than two seconds ago
         wait_for_orders(address, 100)
-        load.interrupt()
-        assert load.exit_code() == VIOLATED
+        shop.signal(signal.SIGSTOP)  # so that orders in flight keep the audit waiting
+        stop = threading.Thread(target=ui.post, args=("/stop",))
+        stop.start()
+        wait_for(lambda: ui.users() == 0)
+        ui.post("/swarm", **start)
+        shop.signal(signal.SIGCONT)
+        stop.join()
+        wait_for_more_orders(address)
+        test.interrupt()
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS", "PASS"]
 
 
-def test_another_customer_makes_the_audit_inconclusive(shop: Shop) -> None:
-    ours = ("--shop-users", "user1:senha,user2:senha")
-    with Client(shop.host, shop.port) as customer, LoadTest(shop.address, *SHORT, *ours) as load:
-        customer.authenticate("user5", "senha")
-        while load.runs:
-            customer.order("Golf Ball")
-            time.sleep(0.02)
-        assert load.exit_code() == INCONCLUSIVE
-    assert "others bought meanwhile" in load.printed
-    assert "FAIL" not in load.printed
+def test_the_exit_code_tells_the_worst_of_several_runs() -> None:
+    ui = WebUi()
+    with (
+        lying_shop(Lie.LOSE_ORDERS, STOCK) as liar,
+        lying_shop(Lie.NONE, STOCK) as honest,
+        LoadTest(honest, *ui.flags) as test,
+    ):
+        ui.wait()
+        for address in (liar, honest):
+            ui.post("/swarm", user_count="8", spawn_rate="8", host=address)
+            wait_for_orders(address, 200)
+            ui.post("/stop")
+        test.interrupt()
+        assert test.exit_code() == VIOLATED
+    assert test.audits == ["FAIL", "PASS"]
 
 
-def test_a_shop_that_crashes_and_comes_back_keeps_its_promises(shop: Shop) -> None:
+def test_ctrl_c_during_a_run_of_the_web_ui_ends_it_with_its_audit(address: str) -> None:
+    ui = WebUi()
+    with LoadTest(address, *ui.flags) as test:
+        ui.wait()
+        ui.post("/swarm", user_count="8", spawn_rate="8", host=address)
+        wait_for_orders(address, 100)
+        test.interrupt()
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+
+
+def test_a_second_ctrl_c_does_not_cut_the_audit_short(start_shop: StartShop) -> None:
+    shop = start_shop()
+    with LoadTest(address_of(shop), *LONG) as test:
+        wait_for_orders(address_of(shop), 100)
+        shop.signal(signal.SIGSTOP)  # so that orders in flight keep the audit waiting
+        test.signal(signal.SIGINT)
+        time.sleep(0.5)
+        test.signal(signal.SIGINT)
+        time.sleep(0.5)
+        shop.signal(signal.SIGCONT)
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+    assert "Ctrl-C once more ends without a verdict" in test.log
+
+
+def test_a_form_posted_to_the_web_ui_cannot_name_files_and_is_told_what_is_wrong(
+    address: str, tmp_path: Path
+) -> None:
+    ui, planted = WebUi(), tmp_path / "planted"
+    wrong = {"rate": "fast", "workload": "none", "weight_buy": "-3"}
+    start = {"user_count": "8", "spawn_rate": "8", "host": address}
+    start |= {"rate": "", "workload": "mixed", "weight_buy": ""}
+    with LoadTest(address, *ui.flags) as test:
+        ui.wait()
+        for name, value in wrong.items():
+            ui.post("/swarm", **start | {name: value})
+            ui.post("/stop")
+        ui.post("/swarm", **start, history=str(planted))
+        wait_for_orders(address, 100)
+        ui.post("/stop")
+        test.interrupt()
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
+    assert "Traceback" not in test.log
+    assert not planted.exists()
+    assert all(f"--{name.replace('_', '-')}: expected" in test.log for name in wrong)
+
+
+# Shops in trouble.
+
+
+def test_a_shop_that_crashes_and_comes_back_keeps_its_promises(
+    start_shop: StartShop, tmp_path: Path
+) -> None:
     """Requests fail and are reported as failed, but every order's outcome becomes known."""
-    with LoadTest(shop.address, "--headless", "--run-time", "5s") as load:
-        wait_for_orders(shop.address, 100)
-        shop.crash()
-        shop.start()
-        assert load.exit_code() == REQUESTS_FAILED
-    assert "audit     PASS" in load.printed
-    assert "connection lost" in load.printed
+    shop, figures = start_shop(), Figures(tmp_path)
+    address = address_of(shop)
+    with LoadTest(address, *LONG, *figures.flags) as test:
+        wait_for_orders(address, 100)
+        shop.kill()
+        start_shop("sqlite", "--port", str(shop.port))
+        wait_for_more_orders(address)
+        test.interrupt()
+        assert test.exit_code() == REQUESTS_FAILED
+    assert test.audits == ["PASS"]
+    assert figures.count("unknown") > 0
+    assert "connection lost" in test.log
+
+
+def test_a_shop_that_stays_away_leaves_the_audit_inconclusive(start_shop: StartShop) -> None:
+    shop = start_shop()
+    with LoadTest(address_of(shop), *SHORT) as test:
+        wait_for_orders(address_of(shop), 100)
+        shop.kill()
+        assert test.exit_code() == INCONCLUSIVE
+    assert test.audits == ["INCONCLUSIVE"]
+    assert "the shop no longer answers" in test.printed
 
 
 def test_without_a_shop_nothing_passes() -> None:
-    with LoadTest(f"127.0.0.1:{free_port()}", *SHORT) as load:
-        assert load.exit_code() == INCONCLUSIVE
+    with LoadTest(f"127.0.0.1:{free_port()}", *LONG) as test:
+        assert test.exit_code() == INCONCLUSIVE
+    assert test.audits == ["INCONCLUSIVE"]
+
+
+def test_a_shop_that_takes_connections_and_is_silent_leaves_the_audit_inconclusive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with LoadTest(address, *SHORT) as test:
+            assert test.exit_code() == INCONCLUSIVE
+    assert test.audits == ["INCONCLUSIVE"]
+
+
+def test_a_shop_that_falls_silent_in_mid_run_leaves_the_audit_inconclusive(
+    start_shop: StartShop,
+) -> None:
+    shop = start_shop()
+    with LoadTest(address_of(shop), *SHORT) as test:
+        wait_for_orders(address_of(shop), 100)
+        shop.signal(signal.SIGSTOP)
+        try:
+            assert test.exit_code() == INCONCLUSIVE
+        finally:
+            shop.signal(signal.SIGCONT)
+    assert test.audits == ["INCONCLUSIVE"]
+
+
+# Others in the shop.
+
+
+@contextmanager
+def another_customer(shop: ShopProcess) -> Iterator[None]:
+    """Let somebody buy a Golf Ball now and then."""
+    leave = threading.Event()
+
+    def buy() -> None:
+        with Client(shop.host, shop.port) as customer:
+            customer.authenticate("user5", "senha")
+            while not leave.wait(0.02):
+                customer.order("Golf Ball")
+
+    thread = threading.Thread(target=buy)
+    thread.start()
+    yield
+    leave.set()
+    thread.join()
+
+
+OURS = ("--shop-users", "user1:senha,user2:senha")
+
+
+def test_another_customer_makes_the_audit_inconclusive(
+    start_shop: StartShop, tmp_path: Path
+) -> None:
+    shop, figures = start_shop(), Figures(tmp_path)
+    options = (*SHORT, *OURS, *figures.flags)
+    with another_customer(shop), LoadTest(address_of(shop), *options) as test:
+        assert test.exit_code() == INCONCLUSIVE
+    assert test.audits == ["INCONCLUSIVE"]
+    assert figures.evidence("fail") == {}
+
+
+def test_another_customer_where_nobody_may_be_is_a_fault(start_shop: StartShop) -> None:
+    shop = start_shop()
+    with another_customer(shop), LoadTest(address_of(shop), *SHORT, *OURS, "--alone") as test:
+        assert test.exit_code() == VIOLATED
+    assert "FAIL: every position taken during the run is in a list" in test.printed
+
+
+def test_what_was_sold_before_the_run_is_not_its_business(start_shop: StartShop) -> None:
+    shop = start_shop()
+    with Client(shop.host, shop.port) as customer:
+        customer.authenticate("user1", "senha")
+        for _ in range(5):
+            customer.order("Golf Ball")
+    with LoadTest(address_of(shop), *SHORT, "--alone") as test:
+        assert test.exit_code() == PASSED
+
+
+# Options.
 
 
 @pytest.mark.parametrize(
@@ -236,70 +376,71 @@ def test_without_a_shop_nothing_passes() -> None:
     [
         ("http://127.0.0.1:3333", (), "expected tcp://HOST:PORT"),
         ("127.0.0.1:port", (), "--host"),
-        ("127.0.0.1", ("--shop-users", ""), "--shop-users: expected one account or more"),
+        ("127.0.0.1", ("--shop-users", ""), "--shop-users: expected user:password"),
         ("127.0.0.1", ("--shop-users-file", "/nowhere.csv"), "/nowhere.csv"),
+        ("127.0.0.1", ("--rate", "fast"), "--rate: expected arrivals per second"),
+        ("127.0.0.1", ("--weight-buy", "-1"), "--weight-buy: expected a number from 0"),
+        ("127.0.0.1", ("--slo", "p99<fast"), "--slo: cannot read 'p99<fast'"),
+        ("127.0.0.1", ("--summary", "/nowhere/at.json"), "--summary: /nowhere/at.json"),
+        ("127.0.0.1", ("--history", "/"), "--history: /"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_told_at_once(
     host: str, arguments: tuple[str, ...], told: str
 ) -> None:
-    with LoadTest(host, *SHORT, *arguments) as load:
-        assert load.exit_code() == CANNOT_START
-    assert told in load.log
+    with LoadTest(host, *SHORT, *arguments) as test:
+        assert test.exit_code() == WRONG_USAGE
+    ours = [line for line in test.log.splitlines() if line.startswith("loadtest: ")]
+    assert len(ours) == 1
+    assert told in ours[0]
+    assert "Traceback" not in test.log
 
 
-def test_each_run_of_the_web_ui_has_an_audit(shop: Shop) -> None:
-    ui = f"127.0.0.1:{free_port()}"
-    web = ("--web-host", "127.0.0.1", "--web-port", ui.rpartition(":")[2])
-    swarm = {"user_count": "8", "spawn_rate": "8", "host": shop.address}
-    with LoadTest(shop.address, *web) as load:
-        wait_for(lambda: answers(ui))
-        for orders in (100, 2_000):
-            assert b"started" in post(ui, "/swarm", swarm)
-            wait_for_orders(shop.address, orders)
-            assert b"stopped" in post(ui, "/stop", {})
-        load.interrupt()
-        assert load.exit_code() == PASSED
-    assert load.printed.count("audit     PASS") == 2
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--shop-users", "nobody:nothing"), "--shop-users: the shop refuses nobody: INVALID_CR"),
+        (("--hot-product", "Footbal"), "--hot-product: the shop has no 'Footbal'; did you mean"),
+    ],
+)
+def test_what_the_shop_does_not_know_ends_the_run_before_it_begins(
+    address: str, arguments: tuple[str, ...], told: str
+) -> None:
+    with LoadTest(address, *SHORT, *arguments) as test:
+        assert test.exit_code() == WRONG_USAGE
+    (ours,) = [line for line in test.log.splitlines() if line.startswith("loadtest: ")]
+    assert told in ours
+    assert test.audits == []
+    assert "Traceback" not in test.log
 
 
-def answers(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
-        return True
-    return False
+def test_one_account_that_the_shop_does_not_know_is_told_once_and_the_others_shop(
+    address: str,
+) -> None:
+    with LoadTest(address, *SHORT, "--shop-users", "user1:senha,nobody:nothing") as test:
+        assert test.exit_code() == REQUESTS_FAILED
+    assert test.log.count("the shop refuses nobody") == 1
+    assert test.audits == ["PASS"]
+    assert "Traceback" not in test.log
 
 
-def post(address: str, path: str, fields: dict[str, str]) -> bytes:
-    data = urllib.parse.urlencode(fields).encode()
-    with urllib.request.urlopen(f"http://{address}{path}", data, timeout=DEADLINE_S) as answer:
-        return bytes(answer.read())
-
-
-# Distributed.
-
-
-def workers() -> tuple[str, ...]:
-    """Return the options for two workers, whose master listens on a port that is free."""
-    port = str(free_port())
-    master = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port)
-    return ("--processes", "2", *master, "--master-port", port)
-
-
-def test_workers_report_to_the_audit(shop: Shop) -> None:
-    with LoadTest(shop.address, *SHORT, *workers()) as load:
-        assert load.exit_code() == PASSED
-    assert load.orders("accepted") > 100
-
-
-def test_a_worker_that_does_not_report_leaves_the_audit_inconclusive(shop: Shop) -> None:
-    with LoadTest(shop.address, *LONG, *workers()) as load:
-        wait_for_orders(shop.address, 100)
-        children = Path(f"/proc/{load.pid}/task/{load.pid}/children").read_text(encoding="ascii")
-        os.kill(int(children.split()[0]), signal.SIGKILL)
-        load.interrupt()
-        assert load.exit_code() == INCONCLUSIVE
-    assert "did not report" in load.printed
+def test_pauses_of_ones_own_do_not_go_with_a_rate(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "loadtest")
+    users = tmp_path / "users.py"
+    users.write_text(
+        "from locust import between, task\n"
+        "from _shop_user import ShopUser\n"
+        "class Patient(ShopUser):\n"
+        "    wait_time = between(1, 2)\n"
+        "    @task\n"
+        "    def look(self): self.shop.products()\n",
+        encoding="utf-8",
+    )
+    with LoadTest(address, *SHORT, "--rate", "10", locustfile=str(users)) as test:
+        assert test.exit_code() == WRONG_USAGE
+    assert "--rate: Patient has a wait_time of its own" in test.log
 
 
 # `make loadtest`.

@@ -29,6 +29,7 @@ LAYERS = [
     ["sportshop.audit", "sportshop.client", "sportshop.logs"],
     ["sportshop.display"],
     ["sportshop.terminal", "sportshop.commands"],
+    ["sportshop.verify"],
     ["sportshop.cli"],
     ["sportshop.__main__"],
 ]
@@ -112,3 +113,11 @@ def test_only_six_modules_know_gevent_and_none_patches() -> None:
         if any(name.split(".")[0] == "gevent" for name in found):
             knowing.add(module.removeprefix("sportshop."))
     assert knowing == KNOW_GEVENT
+
+
+def test_the_architecture_names_every_file_of_the_audit_and_of_the_load_test() -> None:
+    document = (PACKAGE / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    files = [*(PACKAGE / "audit").glob("*.py"), *(ROOT / "loadtest").glob("*.py")]
+    names = {path.name for path in files if not path.name.startswith(("__", "_shape_", "_my_"))}
+    assert [name for name in sorted(names) if f"`{name}`" not in document] == []
+    assert len(names) > 30
