@@ -17,6 +17,7 @@ from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
 from sportshop.storage.interface import StoreError
 from sportshop.users import NewUser, UserExists
+from sportshop.verify import verify
 
 Command = Callable[..., Any]
 DEFAULTS = Settings()
@@ -89,6 +90,7 @@ def main() -> None:
 
 for customer_command in (commands.shop, commands.products, commands.orders, commands.buy):
     main.add_command(customer_command)
+main.add_command(verify)
 
 
 @main.command()
