@@ -22,18 +22,19 @@ from typing import Any
 
 import apsw
 
-from tests.bench import chart
-from tests.bench.programs import build_generator, load_with, redis_server
-from tests.bench.rows import ROWS, Bench, Row, Sample, write_catalogue
+from tests.bench import audits, chart, rows, shoppers
+from tests.bench.programs import build, load_with, redis_server
+from tests.bench.rows import Bench, Row, Sample, write_catalogue
 
-HEADER = f"{'row':<11}{'what':<56}{'goal':>8}{'median':>8}  {'range':<13} shop beside ceiling"
+ROWS = [*rows.ROWS, *shoppers.ROWS, *audits.ROWS]
+HEADER = f"{'row':<13}{'what':<56}{'goal':>8}{'median':>8}  {'range':<13} shop beside ceiling"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     with tempfile.TemporaryDirectory(prefix="sportshop-bench-", dir=options.scratch) as scratch:
         folder = Path(scratch)
-        generator = build_generator(folder)
+        generator = build("loadgen", folder)
         bench = Bench(
             folder,
             write_catalogue(folder / "catalogue"),
@@ -66,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measure(row: Row, bench: Bench) -> dict[str, Any] | None:
     if row.name.startswith("redis") and redis_server() is None:
-        print(f"{row.name:<11}left out: needs redis-server (apt install redis-server)")
+        print(f"{row.name:<13}left out: needs redis-server (apt install redis-server)")
         return None
     os.sync()  # what the rows before have written is not to be paid for by this one's commits
     samples = list(row.measure(bench))
@@ -100,7 +101,7 @@ def _line(row: Row, result: dict[str, Any], samples: Sequence[Sample]) -> str:
     spread = f"{result['min']:.2f}…{result['max']:.2f}"
     mark = "" if result["reached"] else "  missed"
     return (
-        f"{row.name:<11}{row.title:<56}{goal:>8}{result['median']:>8.2f}"
+        f"{row.name:<13}{row.title:<56}{goal:>8}{result['median']:>8.2f}"
         f"  {spread:<13} {figures} {row.unit}{mark}"
     )
 

@@ -1,6 +1,7 @@
 """The programs that a benchmark starts: the shop, the ceilings, the generator."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -59,6 +60,51 @@ def echo(answer_bytes: int = 0) -> Iterator[Program]:
     command = [sys.executable, "-m", "tests.bench.echo_server", "0", str(answer_bytes)]
     with _listening(command) as program:
         yield program
+
+
+@contextmanager
+def http_server(program: Path, answer_bytes: int) -> Iterator[Program]:
+    """Run the HTTP server that `build("http_server", …)` made."""
+    with _listening([str(program), str(answer_bytes)]) as server:
+        yield server
+
+
+@contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Keep what is started meanwhile on one core, so that load and server do not share one."""
+    before = os.sched_getaffinity(0)
+    cores = sorted(before)
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Metered(NamedTuple):
+    """What a Locust process did: see meter.py."""
+
+    per_s: float
+    cpu: float
+    """Of a core: 1 if nothing but Locust itself was the limit, and no one else was there."""
+
+
+def locust(folder: Path, users_file: str, host: str, seconds: float, *flags: str) -> Metered:
+    """Run one Locust process with 50 users. Raises RuntimeError if a request failed."""
+    found = folder / "meter.json"
+    command = [sys.executable, "-m", "locust", "-f", f"{users_file},tests/bench/meter.py"]
+    command += ["--headless", "--only-summary", "-u", "50", "-r", "50", "--host", host, *flags]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"METER": str(found), "METER_SECONDS": str(seconds)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        raise RuntimeError(f"exit code {ran.returncode}: {ran.stdout}{ran.stderr}")
+    return Metered(**json.loads(found.read_text()))
 
 
 @contextmanager
@@ -143,13 +189,13 @@ def _ask_redis(port: int, command: str, lines: int = 1) -> str:
             time.sleep(0.05)
 
 
-def build_generator(folder: Path) -> Path:
-    """Compile the load generator. Raises RuntimeError if there is no C compiler."""
+def build(name: str, folder: Path) -> Path:
+    """Compile a program of ours. Raises RuntimeError if there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise RuntimeError("the benchmark needs a C compiler (cc) for its load generator")
-    program = folder / "loadgen"
-    subprocess.run([compiler, "-O2", "-o", program, HERE / "loadgen.c"], check=True)
+        raise RuntimeError(f"the benchmark needs a C compiler (cc) for {name}.c")
+    program = folder / name
+    subprocess.run([compiler, "-O2", "-o", program, HERE / f"{name}.c"], check=True)
     return program
 
 

@@ -292,7 +292,7 @@ def listing(
     def measure(bench: Bench) -> Iterator[Sample]:
         with ExitStack() as stack:
             shop = stack.enter_context(programs.shop(store(bench), bench.catalogue))
-            answer = _answer_bytes(shop.port, request)
+            answer = answer_bytes(shop.port, request)
             echo = stack.enter_context(programs.echo(answer))
             yield from _in_turn(
                 bench,
@@ -314,7 +314,7 @@ def _lists(bench: Bench, port: int, request: str, busy: bool) -> float:
     return found
 
 
-def _answer_bytes(port: int, request: str) -> int:
+def answer_bytes(port: int, request: str) -> int:
     with connect("127.0.0.1", port) as client:
         client.authenticate("u7", "secret")
         before = client.bytes_received

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import programs
-from tests.bench.programs import KEYED_ORDER, LOGIN, Load, Program, build_generator, load_with
+from tests.bench.programs import KEYED_ORDER, LOGIN, Load, Program, build, load_with
 from tests.bench.rows import ORDERS_REQUEST, PRODUCTS_REQUEST, write_catalogue
 
 SEGMENT_SECONDS = 10
@@ -44,7 +44,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory(prefix="sportshop-soak-") as scratch:
         folder = Path(scratch)
-        load = load_with(build_generator(folder))
+        load = load_with(build("loadgen", folder))
         catalogue = write_catalogue(folder / "catalogue")
         with programs.shop(f"sqlite:{folder}/shop.db", catalogue) as shop:
             print(f"{'minute':>6}{'orders/s':>10}{'lists/s':>10}{'histories/s':>13}"

@@ -3,15 +3,15 @@
 import pytest
 
 from tests.bench import chart
-from tests.bench.__main__ import _summary
-from tests.bench.rows import ROWS, Sample
+from tests.bench.__main__ import ROWS, _summary
+from tests.bench.rows import Sample
 from tests.bench.soak import Segment, drifts
 
 STEADY = [Segment(1000, 500, 400, 2, 5, 60)] * 9
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
-    assert len({row.name for row in ROWS}) == len(ROWS) == 19
+    assert len({row.name for row in ROWS}) == len(ROWS) == 26
 
 
 @pytest.mark.parametrize(("shop", "reached"), [(60, True), (59, False)])
