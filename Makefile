@@ -8,17 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 USERS ?= 100
 RATE ?= 50
-TIME ?= 20s
+TIME ?= 30s
+LOCUST ?=
 SHOPPER ?= user1
 PYTEST ?=
 ROWS ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help serve shop test loadtest bench soak check lint types install format clean
+.PHONY: help serve shop test loadtest loadtest-ui bench soak check lint types install browser format clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/shop ## run the shop with the demo catalogue on 127.0.0.1:3333 (settings: SPORTSHOP_…)
 	@exec $(BIN)/sportshop serve
@@ -29,8 +30,11 @@ shop: $(VENV)/shop ## shop at the terminal as user1, password senha (SHOPPER=use
 test: $(VENV)/all ## run the tests (PYTEST='-k race -x' is passed on)
 	$(BIN)/python -m pytest $(PYTEST)
 
-loadtest: $(VENV)/all ## load a shop on a temporary store and audit it (USERS=100 RATE=50 TIME=20s)
-	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME)
+loadtest: $(VENV)/all ## a flash sale in a shop of its own, and its audit (USERS=100 RATE=50 TIME=30s LOCUST='--report r.html')
+	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME) $(LOCUST)
+
+loadtest-ui: $(VENV)/all ## the same, started and watched in a browser
+	@$(BIN)/python loadtest/_run.py --ui --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME) $(LOCUST)
 
 bench: $(VENV)/all ## measure what the shop reaches beside its platform's ceiling (ROWS=echo-50,keyed)
 	@$(BIN)/python -m tests.bench --rows "$(ROWS)"
@@ -52,6 +56,10 @@ format: $(VENV)/all ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 install: $(VENV)/all ## set up .venv with everything: sportshop, Locust, tools
+
+browser: ## bring Chromium for the tests of the web UI, where there is none (Debian, as root)
+	@command -v chromium || command -v google-chrome || .ci/chromium
+
 clean: ## remove what the other commands made, but no store
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
