@@ -32,8 +32,9 @@ OUTCOMES = {
     "refused": "not sold, such as when the stock was gone",
     "replayed": "sent again, and answered as the first time",
     "failed": "ended in an error",
-    "unknown": "cut short before their answer",
+    "unknown": "without an answer, and asked again with the key",
 }
+_LABELS = {"unknown": "Unanswered"}
 SERIES = ("accepted", "refused", "replayed", "failed")
 _CLASSES = frozenset({"pass", "fail", "inconclusive"})
 _WORST_FIRST = {"fail": 0, "inconclusive": 1, "pass": 2}
@@ -108,7 +109,7 @@ def _throughput(throughput: Mapping[str, Mapping[str, float]]) -> str:
     shown = {outcome: throughput.get(outcome, {}) for outcome in (*OUTCOMES, "requests")}
     rows = [
         [
-            f'<span class="swatch {outcome}"></span>{outcome.capitalize()}'
+            f'<span class="swatch {outcome}"></span>{_LABELS.get(outcome, outcome.capitalize())}'
             f"<small>{OUTCOMES.get(outcome, 'orders and everything else')}</small>",
             _number(row.get("count")),
             _number(row.get("per_s")),

@@ -18,6 +18,7 @@ import pytest
 
 from sportshop.client import Client
 from tests.system.conftest import ShopProcess, StartShop
+from tests.system.lies import Lie
 from tests.system.locust_run import (
     DEADLINE_S,
     INCONCLUSIVE,
@@ -39,7 +40,7 @@ from tests.system.locust_run import (
     wait_for_more_orders,
     wait_for_orders,
 )
-from tests.system.lying_shop import Lie, lying_shop
+from tests.system.lying_shop import lying_shop
 
 pytestmark = needs_locust
 

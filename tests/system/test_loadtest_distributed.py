@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import StartShop
+from tests.system.lies import Lie
 from tests.system.locust_run import (
     INCONCLUSIVE,
     LONG,
@@ -34,7 +35,7 @@ from tests.system.locust_run import (
     wait_for_orders,
     workers,
 )
-from tests.system.lying_shop import Lie, lying_shop
+from tests.system.lying_shop import lying_shop
 
 pytestmark = needs_locust
 

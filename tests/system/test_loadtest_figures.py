@@ -11,6 +11,7 @@ import pytest
 
 from sportshop.audit import audit, load
 from tests.system.conftest import StartShop
+from tests.system.lies import Lie
 from tests.system.locust_run import (
     INCONCLUSIVE,
     LONG,
@@ -26,7 +27,8 @@ from tests.system.locust_run import (
     wait_for_more_orders,
     wait_for_orders,
 )
-from tests.system.lying_shop import Lie, Shop, lying_shop
+from tests.system.lying_shop import lying_shop
+from tests.system.plain_shop import Shop
 
 pytestmark = needs_locust
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.system.lies import Lie
 from tests.system.locust_run import (
     INCONCLUSIVE,
     PASSED,
@@ -18,7 +19,7 @@ from tests.system.locust_run import (
     LoadTest,
     needs_locust,
 )
-from tests.system.lying_shop import Lie, lying_shop
+from tests.system.lying_shop import lying_shop
 
 pytestmark = needs_locust
 

@@ -20,16 +20,10 @@ from sportshop.client import Client
 from sportshop.products import parse_cents
 from tests.system import vectors
 from tests.system.conftest import Talk, request
-from tests.system.lying_shop import (
-    EVERY,
-    FORGOTTEN,
-    HONEST_ORDERS,
-    KEYS_KEPT,
-    KEYS_KEPT_S,
-    PASSWORD,
-    Lie,
-    lying_shop,
-)
+from tests.system.lies import Lie
+from tests.system.lies_of_orders import FORGOTTEN, KEYS_KEPT, KEYS_KEPT_S
+from tests.system.lying_shop import lying_shop
+from tests.system.plain_shop import EVERY, HONEST_ORDERS, PASSWORD
 
 PRODUCTS = Path(__file__).parents[2] / "data" / "products.csv"
 STOCK = {"Ball": 100, "Bat": 100, "Net": 2, "Cup": 1, "Heap": 1_000}

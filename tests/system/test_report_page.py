@@ -6,8 +6,9 @@ import pytest
 
 from tests.system import browser as chromium
 from tests.system.browser import Visitor
+from tests.system.lies import Lie
 from tests.system.locust_run import SHORT, VIOLATED, LoadTest, needs_locust
-from tests.system.lying_shop import Lie, lying_shop
+from tests.system.lying_shop import lying_shop
 from tests.unit.test_page import ATTACK, flash_sale, found, nothing_asked, page, series, stock
 
 browser, visitor = chromium.browser, chromium.visitor  # fixtures

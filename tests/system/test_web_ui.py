@@ -15,6 +15,7 @@ import pytest
 from tests.system import browser as chromium
 from tests.system.browser import WAIT_MS, Visitor
 from tests.system.conftest import ShopProcess, StartShop
+from tests.system.lies import Lie
 from tests.system.locust_run import (
     PASSED,
     REQUESTS_FAILED,
@@ -25,7 +26,7 @@ from tests.system.locust_run import (
     processes,
     wait_for,
 )
-from tests.system.lying_shop import Lie, lying_shop
+from tests.system.lying_shop import lying_shop
 
 pytestmark = needs_locust
 
