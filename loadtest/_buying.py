@@ -119,17 +119,9 @@ class Customer(ShopClient):
         sold_out = random.random() < 0.5  # noqa: S311
         products = SOLD_OUT_TOO if sold_out else GET_PRODUCTS
         number, text = self._part.new_key()
-        outcome = Kind.UNKNOWN
+        request = order_lines(items, text) + (orders_line(orders) if orders else products)
         began = time.monotonic_ns()
-        try:
-            self._send(order_lines(items, text) + (orders_line(orders) if orders else products))
-            outcome = self._take_outcome(began, number, items)
-        except Lost as problem:
-            if not problem.reported:
-                self._tell("NEW_ORDER_ITEM", began, 0, None, "connection lost", problem)
-        finally:
-            if outcome is Kind.UNKNOWN:
-                self._unknown(began, number, text, items)
+        outcome = self._order(request, number, text, items)
         if outcome is Kind.UNKNOWN:
             self.hang_up()  # the list may still be on its way
             self.buy(items, (number, text))
