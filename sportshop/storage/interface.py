@@ -24,6 +24,10 @@ class StoreBusy(Exception):
     """Another writer holds the store for a moment: nothing happened, try again."""
 
 
+class StoreFull(Exception):
+    """There is no room: nothing of the batch was kept, and the store goes on."""
+
+
 class StorageFailed(Exception):
     """The disk or the database refused: what was being written may or may not be durable."""
 
@@ -42,10 +46,10 @@ class Transaction(Protocol):
         """Return the receipts of the users' order keys that are in the ledger."""
 
     def write(self, decisions: Decisions) -> None:
-        """Append the receipts and set the stock."""
+        """Append the receipts and set the stock. Raises StoreFull."""
 
     def commit(self) -> None:
-        """Make it durable, or raise.
+        """Make it durable, or raise: StoreFull if it is certain that nothing was kept.
 
         Runs in a native thread: waits for the disk, runs no Python to speak of and touches
         nothing that the hub's thread touches meanwhile.
@@ -80,6 +84,13 @@ class Store(Protocol):
     @property
     def token_key(self) -> bytes:
         """Signs login tokens. As old as the store, so that tokens survive a restart."""
+
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """What was opened, for the log: `orders`, `products`, `users`, `set_aside_bytes`."""
+
+    def check_is_there(self) -> None:
+        """Raise StorageFailed if the store's path no longer leads to the files that are open."""
 
     def begin(self) -> Transaction:
         """Start a batch. Raises StoreBusy. Only the holder of the stock's Semaphore may."""

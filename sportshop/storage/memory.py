@@ -42,6 +42,9 @@ class MemoryUsers:
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
 
 class MemoryOrders:
     """The ledger as a list, and each user's and each key's part of it."""
@@ -122,6 +125,19 @@ class MemoryStore:
         self.products = Shelf(catalogue.products, 0)
         self.orders = MemoryOrders()
         self.token_key = secrets.token_bytes(tokens.KEY_BYTES)
+
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """Count what there is."""
+        return {
+            "orders": self.orders.count(),
+            "products": len(self.products.snapshot().products),
+            "users": len(self.users),
+            "set_aside_bytes": 0,
+        }
+
+    def check_is_there(self) -> None:
+        """Do nothing: memory can't be taken away."""
 
     def begin(self) -> MemoryTransaction:
         """Start a batch."""

