@@ -31,13 +31,22 @@ class MemoryUsers:
 
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them, or none. Raises UserExists."""
+        added = self.as_users(users)
+        self.take(added)
+        return len(added)
+
+    def as_users(self, users: Iterable[NewUser]) -> list[User]:
+        """Return what they will be once they are taken. Raises UserExists."""
         added: dict[str, User] = {}
         for user in users:
             if user.name in self._by_name or user.name in added:
                 raise UserExists(user.name)
             added[user.name] = User(len(self._by_name) + len(added), user.name, user.password_hash)
-        self._by_name |= added
-        return len(added)
+        return list(added.values())
+
+    def take(self, users: Iterable[User]) -> None:
+        """Take users that `as_users` returned."""
+        self._by_name.update((user.name, user) for user in users)
 
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())
