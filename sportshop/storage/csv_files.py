@@ -11,7 +11,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +88,7 @@ def fill_if_new(folder: Path, store: str, catalogue: Callable[[], Catalogue]) ->
     """Fill a folder that has nothing of a store. Raises StoreError if it has remains of one."""
     found = {path.name for path in folder.iterdir()}
     if STORE in found:
+        _check_nothing_is_missing(folder, store, found)
         (folder / FILLING).unlink(missing_ok=True)
         return
     remains = sorted(name for name in found if REMAINS.fullmatch(name))
@@ -99,6 +100,12 @@ def fill_if_new(folder: Path, store: str, catalogue: Callable[[], Catalogue]) ->
             " backup, or give the shop a folder without anything of a store"
         )
     _fill(folder, catalogue())
+
+
+def _check_nothing_is_missing(folder: Path, store: str, found: Collection[str]) -> None:
+    missing = [str(folder / name) for name in (ORDERS, PRODUCTS, USERS) if name not in found]
+    if missing:
+        raise StoreError(f"store {store}: {', '.join(missing)}: No such file or directory")
 
 
 def _has_orders(folder: Path) -> bool:
