@@ -9,9 +9,11 @@ end in C. So nothing is ever built anew as it grows: with a hundred million keys
 some microseconds, and no order waits for it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 BUCKETS = 1 << 14
+BUCKET_MASK = BUCKETS - 1
+HASH_SHIFT = 14  # the bits below choose the bucket
 RECORD_BYTES = 8
 HASH_BYTES = 3  # of a record; the other five are the position
 POSITION_SHIFT = 8 * HASH_BYTES
@@ -27,25 +29,28 @@ class KeyTable:
     def add(self, user: int, key: str, position: int) -> None:
         """Note where a user's key was used."""
         hashed = hash((user, key))
-        record = position << POSITION_SHIFT | hashed >> 14 & HASH_MASK
-        self._buckets[hashed & BUCKETS - 1] += record.to_bytes(RECORD_BYTES, "little")
+        record = position << POSITION_SHIFT | hashed >> HASH_SHIFT & HASH_MASK
+        self._buckets[hashed & BUCKET_MASK] += record.to_bytes(RECORD_BYTES, "little")
 
-    def add_all(self, keys: Iterable[tuple[int, str, int]]) -> None:
+    def add_all(self, keys: Iterable[tuple[int, str]], positions: Iterable[int]) -> None:
         """Note many: what `add` does, without a call for each."""
         buckets = self._buckets
-        for user, key, position in keys:
-            if key:
-                hashed = hash((user, key))
-                record = position << POSITION_SHIFT | hashed >> 14 & HASH_MASK
-                buckets[hashed & BUCKETS - 1] += record.to_bytes(RECORD_BYTES, "little")
+        for hashed, position in zip(map(hash, keys), positions, strict=True):
+            record = position << POSITION_SHIFT | hashed >> HASH_SHIFT & HASH_MASK
+            buckets[hashed & BUCKET_MASK] += record.to_bytes(RECORD_BYTES, "little")
 
-    def find(self, user: int, key: str) -> Iterator[int]:
-        """Yield the positions where the key may have been used: nearly always none or one."""
+    def find(self, user: int, key: str) -> Sequence[int]:
+        """Return the positions where the key may have been used: nearly always none or one."""
         hashed = hash((user, key))
-        bucket = self._buckets[hashed & BUCKETS - 1]
-        wanted = (hashed >> 14 & HASH_MASK).to_bytes(HASH_BYTES, "little")
+        bucket = self._buckets[hashed & BUCKET_MASK]
+        wanted = (hashed >> HASH_SHIFT & HASH_MASK).to_bytes(HASH_BYTES, "little")
         at = bucket.find(wanted)
+        if at < 0:  # nearly always: a retry is rare
+            return ()
+        found = []
         while at >= 0:
             if at % RECORD_BYTES == 0:
-                yield int.from_bytes(bucket[at + HASH_BYTES : at + RECORD_BYTES], "little")
+                record = bucket[at + HASH_BYTES : at + RECORD_BYTES]
+                found.append(int.from_bytes(record, "little"))
             at = bucket.find(wanted, at + 1)
+        return found

@@ -12,6 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import compress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -74,7 +75,11 @@ class CsvLedger:
         own = self._own
         for user, position in zip(users, positions, strict=True):
             own[user].append(position)
-        self._keys.add_all(zip(users, keys, positions, strict=True))
+        keyed: Iterable[tuple[int, str]] = zip(users, keys, strict=True)
+        if "" in keys:
+            positions = list(compress(positions, keys))
+            keyed = compress(keyed, keys)
+        self._keys.add_all(keyed, positions)
         self._literal.update(replay.literal)
 
     def count(self) -> int:

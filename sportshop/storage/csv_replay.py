@@ -9,13 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from sportshop.orders import parse_time
 from sportshop.products import Product, parse_cents
 from sportshop.storage.csv_rows import unmark
 from sportshop.storage.csv_scan import Rows
 from sportshop.storage.interface import StoreError
 from sportshop.users import User
 
-TIME_CHARACTERS = len("2023-11-14T22:13:20.123Z")
+TIME = "2023-11-14T22:13:20.123Z"
+TIME_MARKS = [at for at, character in enumerate(TIME) if not character.isdigit()]
 DIGITS_MAX = 18  # of a number: more are none of ours, and Python refuses to read thousands
 
 
@@ -50,7 +52,7 @@ class Replay:
             user, key, name = self._unmarked(rows.marked, positions, (user, key, name))
         firsts = self._firsts(rows, positions)
         users = self._look_up(rows, user)
-        self._each(rows, placed_at, "placedAt", _read_time)
+        self._check_times(rows, placed_at)
         self._each(rows, price, "price", parse_cents)
         quantities = self._numbers(rows, quantity, "quantity")
         lefts = self._numbers(rows, left, "stockQuantity")
@@ -68,7 +70,7 @@ class Replay:
 
     def _numbers(self, rows: Rows, column: Sequence[str], name: str) -> list[int]:
         digits = "".join(column)
-        if digits.isascii() and digits.isdigit() and len(max(column, key=len)) <= DIGITS_MAX:
+        if digits.isascii() and digits.isdigit() and max(map(len, column)) <= DIGITS_MAX:
             try:
                 return list(map(int, column))
             except ValueError:
@@ -113,6 +115,20 @@ class Replay:
             number = next(n for n, name in enumerate(names) if name not in known)
             raise self._defect(rows, number, f"users.csv has no {names[number]!r}") from None
 
+    def _check_times(self, rows: Rows, column: Sequence[str]) -> None:
+        """Let every time be one that can be read; at eight times the speed of reading it."""
+        text = "".join(column)
+        fits = set(map(len, column)) == {len(TIME)}
+        for at in TIME_MARKS:
+            fits = fits and text[at :: len(TIME)] == TIME[at] * len(column)
+        try:
+            if fits:
+                list(map(datetime.fromisoformat, column))
+                return
+        except ValueError:
+            pass
+        self._each(rows, column, "placedAt", parse_time)
+
     def _each(
         self, rows: Rows, column: Sequence[str], name: str, read: Callable[[str], object]
     ) -> None:
@@ -135,6 +151,8 @@ class Replay:
         if 0 in quantities:
             number = quantities.index(0)
             raise self._defect(rows, number, "quantity: expected 1 or more", "0")
+        if firsts is None and self._sell_single(names, quantities, lefts):
+            return
         ends = range(1, len(names) + 1) if firsts is None else [*firsts[1:], len(names)]
         stock = self.stock
         number = first = 0
@@ -149,6 +167,21 @@ class Replay:
                 first = end
         except KeyError as unknown:
             raise self._defect(rows, number, f"products.csv has no {unknown}") from None
+
+    def _sell_single(
+        self, names: Sequence[str], quantities: Sequence[int], lefts: Sequence[int]
+    ) -> bool:
+        """Sell orders of one row each; False, and nothing sold, if any is wrong."""
+        stock = dict(self.stock)
+        try:
+            for name, quantity, left in zip(names, quantities, lefts, strict=True):
+                if stock[name] - quantity != left:
+                    return False
+                stock[name] = left
+        except KeyError:
+            return False
+        self.stock.update(stock)
+        return True
 
     def _check_alike(
         self, rows: Rows, firsts: Sequence[int], columns: Sequence[Sequence[str]]
@@ -166,10 +199,3 @@ class Replay:
     ) -> StoreError:
         shown = "" if found is None else f", found {found[:40]}"
         return StoreError(f"{self._path}, line {rows.line + number}: {expected}{shown}")
-
-
-def _read_time(text: str) -> None:
-    """Raise ValueError if a text is not a time as `format_time` writes it."""
-    if len(text) != TIME_CHARACTERS or text[-1] != "Z":
-        raise ValueError("expected a time such as 2023-11-14T22:13:20.123Z")
-    datetime.fromisoformat(text)  # eight times as fast as parse_time
