@@ -51,8 +51,7 @@ class CsvTransaction:
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
-        found = {(user.id, key): self._ledger.receipt_of(user, key) for user, key in keys}
-        return {key: receipt for key, receipt in found.items() if receipt is not None}
+        return self._ledger.receipts(keys)
 
     def write(self, decisions: Decisions) -> None:
         """Make the rows, the last of them sealed. Raises StoreFull."""

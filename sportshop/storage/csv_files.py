@@ -8,6 +8,7 @@ Knows no order.
 import csv
 import errno
 import io
+import logging
 import os
 import re
 import secrets
@@ -45,7 +46,10 @@ IGNORED = re.compile(
 REMAINS = re.compile(
     r"store\.json|users\.csv|products\.csv|orders\.csv|ledger\.mark|torn-after-order-.*\.csv"
 )
+OTHERS = 0o077
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+log = logging.getLogger(__name__)
 
 sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
@@ -270,8 +274,19 @@ def keep_to_owner(folder: Path) -> None:
     """Take from others what rights they have to a store's files, old ones too."""
     for path in folder.iterdir():
         if path.name == LOCK or REMAINS.fullmatch(path.name):
-            with suppress(OSError):  # it is another's, or the file system knows no rights
-                path.chmod(0o600)
+            mode = path.stat().st_mode
+            if mode & OTHERS:
+                _take_rights(path, mode)
+
+
+def _take_rights(path: Path, mode: int) -> None:
+    facts: dict[str, object] = {"file": str(path), "mode": f"{mode & 0o777:04o}"}
+    try:
+        path.chmod(0o600)
+        log.warning("others could open a file of the store", extra={"facts": facts})
+    except OSError as problem:  # it is another's, or the file system knows no rights
+        facts["problem"] = problem.strerror
+        log.warning("others can open a file of the store", extra={"facts": facts})
 
 
 def set_aside_bytes(folder: Path) -> int:

@@ -2,14 +2,16 @@
 
 A dictionary of a million keys takes 150 MiB. This takes 9: for each key, 24 bits of its hash and
 the position of its order. So `find` may name a wrong position now and then, and never misses the
-right one: whoever asks looks into the ledger, which he has to read anyway.
+right one: the caller looks into the ledger, which it has to read anyway.
 
 Records are gathered in buckets by another part of the hash, and a bucket is searched from end to
 end in C. So nothing is ever built anew as it grows: with a hundred million keys a search takes
 some microseconds, and no order waits for it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+
+from sportshop.orders import KeyOfUser
 
 BUCKETS = 1 << 14
 BUCKET_MASK = BUCKETS - 1
@@ -26,31 +28,29 @@ class KeyTable:
     def __init__(self) -> None:
         self._buckets = [bytearray() for _ in range(BUCKETS)]
 
-    def add(self, user: int, key: str, position: int) -> None:
-        """Note where a user's key was used."""
-        hashed = hash((user, key))
-        record = position << POSITION_SHIFT | hashed >> HASH_SHIFT & HASH_MASK
-        self._buckets[hashed & BUCKET_MASK] += record.to_bytes(RECORD_BYTES, "little")
-
-    def add_all(self, keys: Iterable[tuple[int, str]], positions: Iterable[int]) -> None:
-        """Note many: what `add` does, without a call for each."""
+    def add_all(self, keys: Iterable[KeyOfUser], positions: Iterable[int]) -> None:
+        """Note where users' keys were used."""
         buckets = self._buckets
         for hashed, position in zip(map(hash, keys), positions, strict=True):
             record = position << POSITION_SHIFT | hashed >> HASH_SHIFT & HASH_MASK
             buckets[hashed & BUCKET_MASK] += record.to_bytes(RECORD_BYTES, "little")
 
-    def find(self, user: int, key: str) -> Sequence[int]:
-        """Return the positions where the key may have been used: nearly always none or one."""
-        hashed = hash((user, key))
-        bucket = self._buckets[hashed & BUCKET_MASK]
-        wanted = (hashed >> HASH_SHIFT & HASH_MASK).to_bytes(HASH_BYTES, "little")
-        at = bucket.find(wanted)
-        if at < 0:  # nearly always: a retry is rare
-            return ()
-        found = []
-        while at >= 0:
-            if at % RECORD_BYTES == 0:
-                record = bucket[at + HASH_BYTES : at + RECORD_BYTES]
-                found.append(int.from_bytes(record, "little"))
-            at = bucket.find(wanted, at + 1)
+    def find(self, keys: Iterable[KeyOfUser]) -> list[tuple[KeyOfUser, int]]:
+        """Return the keys that may have been used, each with where: a key may be named twice."""
+        buckets = self._buckets
+        found: list[tuple[KeyOfUser, int]] = []
+        for key in keys:
+            hashed = hash(key)
+            bucket = buckets[hashed & BUCKET_MASK]
+            wanted = (hashed >> HASH_SHIFT & HASH_MASK).to_bytes(HASH_BYTES, "little")
+            if wanted in bucket:  # hardly ever: a retry is rare
+                found += [(key, position) for position in _positions(bucket, wanted)]
         return found
+
+
+def _positions(bucket: bytearray, wanted: bytes) -> Iterator[int]:
+    at = bucket.find(wanted)
+    while at >= 0:
+        if at % RECORD_BYTES == 0:
+            yield int.from_bytes(bucket[at + HASH_BYTES : at + RECORD_BYTES], "little")
+        at = bucket.find(wanted, at + 1)

@@ -10,13 +10,13 @@ import logging
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import compress
 from pathlib import Path
 from stat import S_ISREG
 
-from sportshop.orders import Receipt
+from sportshop.orders import KeyOfUser, Receipt
 from sportshop.products import Product
 from sportshop.storage.csv_files import is_full, set_aside, sync
 from sportshop.storage.csv_keys import KeyTable
@@ -75,7 +75,7 @@ class CsvLedger:
         own = self._own
         for user, position in zip(users, positions, strict=True):
             own[user].append(position)
-        keyed: Iterable[tuple[int, str]] = zip(users, keys, strict=True)
+        keyed: Iterable[KeyOfUser] = zip(users, keys, strict=True)
         if "" in keys:
             positions = list(compress(positions, keys))
             keyed = compress(keyed, keys)
@@ -103,16 +103,23 @@ class CsvLedger:
                 page, items = [], 0
         yield page
 
-    def receipt_of(self, user: User, key: str) -> Receipt | None:
-        """Return the receipt of a user's order key."""
-        for position in self._keys.find(user.id, key):
-            own = self._own.get(user.id, ())
-            index = bisect.bisect_left(own, position)
-            if index < len(own) and own[index] == position:
-                receipt = self._read(user, position)
-                if receipt.key == key:
-                    return receipt
-        return None
+    def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
+        """Return the receipts of the users' order keys that are in the ledger."""
+        found = self._keys.find([(user.id, key) for user, key in keys])
+        if not found:
+            return {}
+        users = {user.id: user for user, _ in keys}
+        receipts = {}
+        for key, position in found:
+            receipt = self._own_receipt(users[key[0]], position)
+            if receipt is not None and receipt.key == key[1]:
+                receipts[key] = receipt
+        return receipts
+
+    def _own_receipt(self, user: User, position: int) -> Receipt | None:
+        own = self._own.get(user.id, ())
+        index = bisect.bisect_left(own, position)
+        return self._read(user, position) if position in own[index : index + 1] else None
 
     def prepare(self) -> None:
         """Make sure that a batch can be appended. Raises StoreFull."""
@@ -142,13 +149,20 @@ class CsvLedger:
 
     def publish(self, receipts: Sequence[Receipt], row_bytes: Sequence[int], seal: bytes) -> None:
         """Show a batch that is durable."""
+        starts, own, end = self._starts, self._own, self.size
+        keys: list[KeyOfUser] = []
+        positions: list[int] = []
         for receipt, size in zip(receipts, row_bytes, strict=True):
-            self._starts.append(self.size)
-            self.size += size
-            user = receipt.user.id
-            self._own[user].append(receipt.position)
+            starts.append(end)
+            end += size
+            user, position = receipt.user.id, receipt.position
+            own[user].append(position)
             if receipt.key is not None:
-                self._keys.add(user, receipt.key, receipt.position)
+                keys.append((user, receipt.key))
+                positions.append(position)
+        self.size = end
+        if keys:
+            self._keys.add_all(keys, positions)
         self._seals = zlib.crc32(seal, self._seals)
         if self._mark.is_due(receipts[-1].position):
             self._mark.write(self._mark_now())

@@ -60,7 +60,7 @@ class Scan:
         self._mark = mark
         self._line = 2
         self._read_to = len(HEADER)
-        self._next_order = b"1"
+        self._last_order = "0"
         self._marked_batches: list[tuple[int, int]] = []  # of the block at hand: begin, end
         self.end = len(HEADER)
         self.torn_bytes = 0
@@ -155,7 +155,7 @@ class Scan:
         columns = self._split(lines, batches)
         marked = self._marks(starts) if b"'" in batches else None
         self._line += len(lines)
-        self._next_order = b"%d" % (int(columns[0][-1]) + 1) if columns[0][-1].isdigit() else b""
+        self._last_order = columns[0][-1]
         self.end = starts.pop()
         return Rows(first, starts, columns, marked)
 
@@ -230,13 +230,13 @@ class Scan:
         """Refuse an end that no crash leaves."""
         written, _, _ = rest.partition(b"\0")  # whatever follows zeros can't be told
         *rows, last = written.split(b"\n")
+        order = b"%d," % (int(self._last_order) + 1)  # who took the rows has checked them
         for number, row in enumerate([*rows, last]):
-            whole = number < len(rows)
-            order = self._next_order + b","
-            begins = ROW_BEGINS.match(row) and (
-                number or row.startswith(order) or order.startswith(row)
-            )
-            if not begins or (whole and (row[-1:] != b"," or row.count(b",") < COMMAS)):
+            begins = ROW_BEGINS.match(row) is not None
+            if number == 0:
+                begins = begins and (row.startswith(order) or order.startswith(row))
+            whole = number == len(rows) or (row.endswith(b",") and row.count(b",") >= COMMAS)
+            if not (begins and whole):
                 raise self._error(
                     self._line + number, "damaged: neither a batch nor what a crash leaves of one"
                 )

@@ -219,13 +219,17 @@ def test_nobody_else_can_read_a_store(folder: Path) -> None:
     )
 
 
-def test_files_that_others_could_read_are_theirs_no_more(opened: Opened, folder: Path) -> None:
+def test_files_that_others_could_read_are_theirs_no_more(
+    opened: Opened, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     opened.store.close()
     (folder / "torn-after-order-0.csv").write_bytes(b"1,")
     for path in folder.iterdir():
         path.chmod(0o644)
     opened.open()
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    told = [vars(record)["facts"]["file"] for record in caplog.records]
+    assert sorted(told) == sorted(str(path) for path in folder.iterdir())
 
 
 # A store that vanishes.
