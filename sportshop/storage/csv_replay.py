@@ -18,6 +18,7 @@ from sportshop.users import User
 
 TIME = "2023-11-14T22:13:20.123Z"
 TIME_MARKS = [at for at, character in enumerate(TIME) if not character.isdigit()]
+SHOWN_CHARACTERS = 40
 DIGITS_MAX = 18  # of a number: more are none of ours, and Python refuses to read thousands
 
 
@@ -113,7 +114,7 @@ class Replay:
             return [known[name] for name in names]
         except KeyError:
             number = next(n for n, name in enumerate(names) if name not in known)
-            raise self._defect(rows, number, f"users.csv has no {names[number]!r}") from None
+            raise self._defect(rows, number, f"users.csv has no {_quoted(names[number])}") from None
 
     def _check_times(self, rows: Rows, column: Sequence[str]) -> None:
         """Let every time be one that can be read; at eight times the speed of reading it."""
@@ -165,8 +166,9 @@ class Replay:
                         expected = f"expected stockQuantity {stock[names[number]]}"
                         raise self._defect(rows, number, expected, str(lefts[number]))
                 first = end
-        except KeyError as unknown:
-            raise self._defect(rows, number, f"products.csv has no {unknown}") from None
+        except KeyError:
+            what = f"products.csv has no {_quoted(names[number])}"
+            raise self._defect(rows, number, what) from None
 
     def _sell_single(
         self, names: Sequence[str], quantities: Sequence[int], lefts: Sequence[int]
@@ -191,11 +193,19 @@ class Replay:
         for column in columns:
             for number in others:
                 if column[number] != column[number - 1]:
-                    expected = f"expected {column[number - 1]!r} as in the order's first row"
+                    expected = f"expected {_quoted(column[number - 1])} as in the order's first row"
                     raise self._defect(rows, number, expected, column[number])
 
     def _defect(
         self, rows: Rows, number: int, expected: str, found: str | None = None
     ) -> StoreError:
-        shown = "" if found is None else f", found {found[:40]}"
+        shown = ""
+        if found is not None:
+            is_number = found.isdecimal() and len(found) <= DIGITS_MAX
+            shown = f", found {found if is_number else _quoted(found)}"
         return StoreError(f"{self._path}, line {rows.line + number}: {expected}{shown}")
+
+
+def _quoted(text: str) -> str:
+    """Return a cell as an error shows it: bounded, and without characters that move a cursor."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
