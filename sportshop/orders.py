@@ -96,7 +96,13 @@ class OrderKeyReused(msgspec.Struct, frozen=True):
     key: str
 
 
-Refusal = ProductNotFound | InsufficientStock | OrderKeyReused
+class NotNow(msgspec.Struct, frozen=True):
+    """Not placed, and that is certain: the store has no room or cannot be had for a moment."""
+
+    why: str
+
+
+Refusal = ProductNotFound | InsufficientStock | OrderKeyReused | NotNow
 Outcome = Accepted | Refusal
 KeyOfUser = tuple[int, str]
 """A user's id and an order key: keys of different users have nothing to do with each other."""
@@ -107,6 +113,9 @@ class OrderRepository(Protocol):
 
     def count(self) -> int:
         """Return how many positions are taken by durable orders."""
+
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed, in milliseconds since 1970; 0 if none was."""
 
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
@@ -166,6 +175,25 @@ def decide(
             keyed[key] = receipt
         outcomes.append(Accepted(receipt, as_of + 1))
     return Decisions(outcomes, receipts, stock)
+
+
+def decide_without_selling(
+    orders: Sequence[Order],
+    products: Mapping[str, Product],
+    earlier: Mapping[KeyOfUser, Receipt],
+    taken: int,
+    why: str,
+) -> list[Outcome]:
+    """Answer orders while nothing can be sold: what would be accepted is NotNow, because of `why`.
+
+    Each is decided alone, as the next one: retries and refusals are as true as ever. Pure.
+    """
+    outcomes: list[Outcome] = []
+    for order in orders:
+        (outcome,) = decide([order], products, earlier, taken, 0).outcomes
+        sells = isinstance(outcome, Accepted) and not outcome.replayed
+        outcomes.append(NotNow(why) if sells else outcome)
+    return outcomes
 
 
 def _sell(

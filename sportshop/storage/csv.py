@@ -86,6 +86,7 @@ class CsvLedger:
         self._previous = array.array("Q")
         self._heads: dict[int, int] = {}
         self._keys: dict[KeyOfUser, int] = {}
+        self._newest_at_ms = 0
         self.stock = {product.name: product.stock for product in opening}
         rows = SealedRows(path)
         for line, offset, receipt in self._orders(rows):
@@ -100,6 +101,10 @@ class CsvLedger:
     def count(self) -> int:
         """Return how many positions are taken."""
         return len(self._offsets)
+
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed."""
+        return self._newest_at_ms
 
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
@@ -142,6 +147,7 @@ class CsvLedger:
 
     def _index(self, receipt: Receipt, offset: int) -> None:
         user = receipt.user.id
+        self._newest_at_ms = receipt.placed_at_ms
         self._offsets.append(offset)
         self._previous.append(self._heads.get(user, 0))
         self._heads[user] = receipt.position

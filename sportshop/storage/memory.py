@@ -58,6 +58,10 @@ class MemoryOrders:
         """Return how many positions are taken."""
         return len(self._ledger)
 
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed."""
+        return self._ledger[-1].placed_at_ms if self._ledger else 0
+
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
     ) -> Iterator[list[Receipt]]:

@@ -140,6 +140,11 @@ class SqliteOrders:
         """Return how many positions are taken."""
         return self.taken
 
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed."""
+        query = "SELECT placed_at_ms FROM ledger ORDER BY line DESC LIMIT 1"
+        return int((_row(self._connection, query) or (0,))[0])
+
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
     ) -> Iterator[list[Receipt]]:

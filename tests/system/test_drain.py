@@ -30,7 +30,8 @@ from tests.system.conftest import (
     request,
 )
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+INSISTENCE_SECONDS = 1.1  # a second signal sooner than a second is no insistence
 ITEM = request("NEW_ORDER_ITEM", end_of_data=False, productName="Ball", quantity=1)
 EXIT_SECONDS = 1.5  # from the end of a drain to that of the process; usually 0.1 s
 
@@ -329,20 +330,70 @@ def test_a_commit_that_fails_in_the_drain_is_told_as_what_it_is(
     assert settle(start_small(kind), "u0", "mine")["order"] == 1
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
-)
-def test_a_second_signal_ends_it_at_once_and_not_as_if_all_were_well(
-    first: signal.Signals, second: signal.Signals, start_small: StartShop, disk: Disk
+def test_a_second_signal_after_a_second_ends_it_at_once_and_not_as_if_all_were_well(
+    start_small: StartShop, disk: Disk
 ) -> None:
     shop = start_small("sqlite", "--drain-seconds", "60", env=disk.env)
     waiting, idle = shop.login("u0", "secret"), shop.login("u1", "secret")
     with disk.held():
         waiting.send_bytes(order(orderKey="mine"))
         disk.await_waiting()
-        shop.signal(first)
+        shop.signal(signal.SIGTERM)
         assert_told(idle)
         assert shop.runs
-        shop.signal(second)
+        time.sleep(INSISTENCE_SECONDS)
+        shop.signal(signal.SIGINT)
         assert exit_code(shop, EXIT_SECONDS) == 1
     assert settle(start_small("sqlite"), "u0", "mine")["order"] == 1
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_signal_that_arrives_twice_drains(
+    second: signal.Signals, start_small: StartShop, disk: Disk
+) -> None:
+    """As when the process group of `make serve` is signalled: make forwards its own."""
+    shop = start_small("sqlite", env=disk.env)
+    waiting, idle = shop.login("u0", "secret"), shop.login("u1", "secret")
+    with disk.held():
+        waiting.send_bytes(order())
+        disk.await_waiting()
+        shop.signal(signal.SIGTERM)
+        assert_told(idle)
+        shop.signal(second)
+        eventually(lambda: is_refused(shop))
+    assert waiting.answer()["data"]["order"] == 1
+    waiting.socket.close()
+    assert exit_code(shop, EXIT_SECONDS) == 0
+
+
+def test_a_shop_that_is_to_outlive_its_terminal_does(start_small: StartShop) -> None:
+    """`nohup make serve`: SIGHUP is ignored, as it was at the start."""
+    nohup = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+    shop = start_small("memory", prefix=nohup)
+    shop.signal(signal.SIGHUP)
+    assert shop.login("u0", "secret").stock() == {"Ball": 1_000_000, "Bat": 1_000_000}
+    assert shop.stop() == 0
+    assert shop.log.count(" INFO stopping ") == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "csv"])
+def test_while_a_disk_hangs_that_was_fast_others_are_served_and_a_signal_is_heeded(
+    kind: str, start_small: StartShop, disk: Disk
+) -> None:
+    shop = start_small(kind, "--drain-seconds", "0.5", env=disk.env)
+    waiting, reader = shop.login("u0", "secret"), shop.login("u1", "secret")
+    for _ in range(25):  # the shop has found its disk fast, and waits for it in place
+        assert waiting.ask("NEW_ORDER_ITEM", productName="Bat", quantity=1)["code"] == "SUCCESS"
+    with disk.held():
+        waiting.send_bytes(order(orderKey="mine"))
+        disk.await_waiting()
+        assert reader.stock() == {"Ball": 1_000_000, "Bat": 999_975}
+        assert reader.orders() == []
+        assert shop.login("u2", "secret").orders() == []
+        shop.signal(signal.SIGTERM)
+        assert_told(reader)
+        assert exit_code(shop, 0.5 + EXIT_SECONDS) == 1
+    talk = start_small(kind).login("u0", "secret")
+    answer = talk.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1, orderKey="mine")
+    assert answer["data"]["order"] == 26
+    assert len(talk.orders()) == 26

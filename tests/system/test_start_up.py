@@ -490,7 +490,7 @@ def test_no_message_makes_a_line_in_the_log(level: str, start_small: StartShop) 
     lines = shop.log.splitlines()
     assert len(lines) == 2, shop.log
     assert " INFO stopping connections=2" in lines[0]
-    assert " INFO stopped settled=True accepted=2 " in lines[1]
+    assert " INFO stopped settled=True connections=2 " in lines[1]
 
 
 def test_the_log_can_be_one_json_object_a_line(start_small: StartShop) -> None:
