@@ -21,7 +21,8 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 
 from sportshop.disk import Disk
-from sportshop.orders import Decisions, Order, Outcome, decide
+from sportshop.messages import FRAME_BYTES_MAX, receipt_bytes_max
+from sportshop.orders import Decisions, Order, Outcome, by_own_names, decide
 from sportshop.storage.interface import StorageFailed, Store, StoreBusy, Transaction
 
 BUSY_STORE_PAUSE_SECONDS = 0.005  # while another process adds users to the SQLite file
@@ -136,9 +137,10 @@ class Inventory:
     def _decide(self, orders: Sequence[Order], transaction: Transaction) -> Decisions:
         names = {item.product_name for order in orders for item in order.items}
         keys = [(order.user, order.key) for order in orders if order.key is not None]
+        orders, products = by_own_names(orders, transaction.products(names), _receipt_fits)
         return decide(
             orders,
-            transaction.products(names),
+            products,
             transaction.receipts(keys) if keys else {},
             transaction.taken,
             self._now_ms(),
@@ -161,6 +163,10 @@ class Inventory:
         self._orders, self._customers = [], []
         self._fail(in_doubt, failure)
         self._settled.set()
+
+
+def _receipt_fits(product_names: Sequence[str]) -> bool:
+    return receipt_bytes_max(product_names) <= FRAME_BYTES_MAX
 
 
 def hand_out(customers: Sequence[Customer], outcomes: Sequence[Outcome]) -> None:

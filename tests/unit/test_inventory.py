@@ -78,7 +78,7 @@ class Bench:
             waiting_max,
             batch_max,
         )
-        self.user = self.store.users.any()
+        self.user = self.store.users.find("user1")
 
     def order(self, quantity: int = 1, key: str | None = None) -> Order:
         assert self.user is not None
