@@ -111,18 +111,21 @@ def _unreadable(path: Path, why: str) -> CatalogueError:
 def _decoded(path: Path, content: bytes) -> str:
     for mark, encoding in OTHER_ENCODINGS.items():
         if content.startswith(mark):
-            raise _error(path, f"line 1: expected UTF-8, found {encoding}: save it as CSV in UTF-8")
+            raise _other_encoding(path, encoding)
+    if b"\0" in content[:2]:  # no mark, but every other byte is 0
+        raise _other_encoding(path, "UTF-16")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise _error(path, f"line {_line_at(content, problem.start)}: expected UTF-8") from None
     if "\0" in text:
-        begins = content[:4]
-        if begins[:1] == b"\0" or begins[1:2] == b"\0":  # no mark, but every other byte is 0
-            raise _error(path, "line 1: expected UTF-8, found UTF-16: save it as CSV in UTF-8")
         line = _line_at(content, content.index(b"\0"))
         raise _error(path, f"line {line}: expected text, found a NUL byte")
     return text
+
+
+def _other_encoding(path: Path, encoding: str) -> CatalogueError:
+    return _error(path, f"line 1: expected UTF-8, found {encoding}: save it as CSV in UTF-8")
 
 
 def _line_at(content: bytes, place: int) -> int:
