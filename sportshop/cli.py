@@ -13,6 +13,7 @@ import click
 from sportshop import __version__, catalogue, commands, logs, users
 from sportshop.catalogue import CatalogueError
 from sportshop.commands import Failed
+from sportshop.names import printable
 from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
 from sportshop.storage.interface import StoreError
@@ -199,7 +200,10 @@ def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path
     except ValueError as problem:
         raise CannotStart(f"NAME: {problem}, found {name!r}") from None
     password = _read_password(password_stdin)
-    _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
+    try:
+        _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
+    except UserExists as problem:
+        raise Failed(f"{problem}: nothing was added") from None
     click.echo(f"added {name}")
 
 
@@ -212,16 +216,20 @@ def import_users(file: Path, store: str, catalogue_folder: Path) -> None:
         new = catalogue.read_users(file)
     except CatalogueError as problem:
         raise CannotStart(str(problem)) from None
-    _add(store, catalogue_folder, new)
+    try:
+        _add(store, catalogue_folder, new)
+    except UserExists as problem:  # no cell of the file is shown: it may be a secret
+        line = catalogue.line_of_user(file, problem.name)
+        where = f"{printable(str(file))}, line {line}, column user"
+        raise Failed(f"{where}: the store has that user already: nothing was added") from None
     click.echo(f"added {len(new)} user{'' if len(new) == 1 else 's'}")
 
 
 def _add(store: str, catalogue_folder: Path, new: Sequence[NewUser]) -> None:
+    """Add users. Raises UserExists, CannotStart."""
     try:
         with open_users(store, lambda: _catalogue(catalogue_folder)) as repository:
             repository.add(new)
-    except UserExists as problem:
-        raise Failed(f"{problem}: nothing was added") from None
     except (StoreError, CatalogueError) as problem:
         raise CannotStart(str(problem)) from None
 

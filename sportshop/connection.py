@@ -181,8 +181,13 @@ class Connection:
         self._outbox.note_progress()
         return now - self._outbox.unread_since
 
-    def has_hung_up(self) -> bool:
-        """Tell whether the client sends no more: it is gone, or waits for its last answers."""
+    def _has_hung_up(self) -> bool:
+        """Tell whether the client sends no more, and waits for its last answers if it still reads.
+
+        Raises ConnectionLost if it does not.
+        """
+        if self._outbox.lost or self._shows(RESET):
+            raise ConnectionLost
         return self._shows(HUNG_UP)
 
     def _shows(self, events: int) -> bool:
@@ -402,7 +407,7 @@ class Connection:
             else:
                 assert isinstance(credentials.user, str)  # noqa: S101 - messages.py says so
                 assert isinstance(credentials.password, str)  # noqa: S101
-                user = logins.by_password(credentials.user, credentials.password)
+                user = logins.by_password(credentials.user, credentials.password, self._has_hung_up)
         except TooManyLogins:
             message = "more logins wait than the shop accepts: try again"
             yield messages.encode_error(Reason.BUSY, message)

@@ -26,6 +26,7 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 
 from sportshop.disk import Disk
+from sportshop.messages import FRAME_BYTES_MAX, receipt_bytes_max
 from sportshop.orders import (
     Decisions,
     KeyOfUser,
@@ -33,6 +34,7 @@ from sportshop.orders import (
     Order,
     Outcome,
     Receipt,
+    by_own_names,
     decide,
     decide_without_selling,
 )
@@ -244,7 +246,7 @@ class Inventory:
             if transaction is None:
                 return [NotNow(LOCKED)] * len(orders)
             try:
-                facts, decisions = self._decide(orders, transaction)
+                orders, facts, decisions = self._decide(orders, transaction)
                 if decisions.receipts:
                     self._make_durable(transaction, decisions)
             except StoreFull as full:
@@ -258,19 +260,22 @@ class Inventory:
             self._note_trouble(None)
         return decisions.outcomes
 
-    def _decide(self, orders: Sequence[Order], transaction: Transaction) -> tuple[Facts, Decisions]:
+    def _decide(
+        self, asked: Sequence[Order], transaction: Transaction
+    ) -> tuple[Sequence[Order], Facts, Decisions]:
+        """Return the orders by the products' own names, what decided them, and what became of them.
+
+        Raises Undecided.
+        """
         try:
-            names = {item.product_name for order in orders for item in order.items}
-            keys = [(order.user, order.key) for order in orders if order.key is not None]
-            facts = Facts(
-                transaction.products(names),
-                transaction.receipts(keys) if keys else {},
-                transaction.taken,
-            )
+            names = {item.product_name for order in asked for item in order.items}
+            keys = [(order.user, order.key) for order in asked if order.key is not None]
+            orders, products = by_own_names(asked, transaction.products(names), _receipt_fits)
+            facts = Facts(products, transaction.receipts(keys) if keys else {}, transaction.taken)
             decisions = decide(orders, facts.products, facts.earlier, facts.taken, self._now_ms())
         except Exception as problem:
             raise Undecided(f"{type(problem).__name__}: {problem}") from problem
-        return facts, decisions
+        return orders, facts, decisions
 
     def _make_durable(self, transaction: Transaction, decisions: Decisions) -> None:
         if self._lost:
@@ -319,6 +324,10 @@ class Inventory:
         self._orders, self._customers, self._items = [], [], 0
         self._fail(in_doubt, failure)
         self._settled.set()
+
+
+def _receipt_fits(product_names: Sequence[str]) -> bool:
+    return receipt_bytes_max(product_names) <= FRAME_BYTES_MAX
 
 
 def hand_out(customers: Sequence[Customer], outcomes: Sequence[Outcome]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from sportshop import __version__, orders, products
+from sportshop.names import has_control_characters
 from sportshop.orders import Accepted, Receipt, format_time
 from sportshop.products import Product, ProductList, format_cents
 
@@ -168,7 +169,7 @@ def decode_request(line: bytes) -> Request:
 
 
 def _check_item(item: ItemWanted) -> None:
-    if not item.product_name.isprintable() and products.has_control_characters(item.product_name):
+    if not item.product_name.isprintable() and has_control_characters(item.product_name):
         raise _malformed("expected no control characters in data.productName")
     key = item.order_key
     if key is not UNSET and not (key.isascii() and key.isprintable()):

@@ -5,7 +5,7 @@ gaps, and bears the stock that it left behind, so that the ledger checks itself.
 Knows no socket, no clock and no file: `decide` is a function of what it is given.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -148,8 +148,9 @@ def decide(
 ) -> Decisions:
     """Decide orders one after another, in order of arrival. Pure: never yields, changes nothing.
 
-    `products` has those named in the orders that exist, `earlier` the receipts of the order keys
-    that were used before, `taken` is the number of ledger positions taken before this batch.
+    `products` has those named in the orders that exist, by their own names (see `by_own_names`);
+    `earlier` has the receipts of the order keys that were used before; `taken` is the number of
+    ledger positions taken before this batch.
     """
     stock: dict[str, int] = {}
     receipts: list[Receipt] = []
@@ -194,6 +195,39 @@ def decide_without_selling(
         sells = isinstance(outcome, Accepted) and not outcome.replayed
         outcomes.append(NotNow(why) if sells else outcome)
     return outcomes
+
+
+def by_own_names(
+    orders: Sequence[Order],
+    asked: Mapping[str, Product],
+    fits: Callable[[Sequence[str]], bool],
+) -> tuple[Sequence[Order], Mapping[str, Product]]:
+    """Return the orders with each product under its own name, and the products by that.
+
+    `asked` has the products by the names in the orders, which can be another form of the own
+    (see names.py); nearly always none is, and all stays as it is. Own names can be longer: where
+    the receipt of these names no longer `fits`, the order keeps the names it came with, and so
+    is told that there is no such product. Pure.
+    """
+    own = {name: product.name for name, product in asked.items() if name != product.name}
+    if not own:
+        return orders, asked
+    products = {name: product for name, product in asked.items() if name not in own}
+    products |= {asked[name].name: asked[name] for name in own}
+    return [_by_own_names(order, own, fits) for order in orders], products
+
+
+def _by_own_names(
+    order: Order, own: Mapping[str, str], fits: Callable[[Sequence[str]], bool]
+) -> Order:
+    names = [own.get(item.product_name, item.product_name) for item in order.items]
+    if all(name == item.product_name for name, item in zip(names, order.items, strict=True)):
+        return order
+    if not fits(names):
+        return order
+    renamed = zip(names, order.items, strict=True)
+    items = tuple(Item(name, item.quantity) for name, item in renamed)
+    return Order(order.user, items, order.key)
 
 
 def _sell(

@@ -29,10 +29,10 @@ from sportshop.catalogue import (
     Catalogue,
     CatalogueError,
     Row,
-    read_products,
     read_rows,
     read_stock,
-    read_users,
+    read_stored_products,
+    read_stored_users,
 )
 from sportshop.orders import (
     Decisions,
@@ -296,7 +296,7 @@ class CsvUsers(MemoryUsers):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        super().add(read_users(path))
+        self.load(read_stored_users(path))
         self._path = path
 
     def add(self, users: Iterable[NewUser]) -> int:
@@ -419,7 +419,7 @@ def _read_opening(path: Path) -> list[Product]:
     }
     return [
         msgspec.structs.replace(product, stock=opening[product.name])
-        for product in read_products(path, also=("openingStock",))
+        for product in read_stored_products(path, also=("openingStock",))
     ]
 
 

@@ -287,6 +287,25 @@ def test_a_login_too_many_is_told_busy_and_can_try_again(
     assert again["data"]["user"] == f"u{refused}"
 
 
+def test_who_has_hung_up_waits_for_who_has_not_and_is_answered_all_the_same(
+    slow_logins: str, start_shop: StartShop
+) -> None:
+    """As `printf … | nc`, which reads on; and as thousands who ask for a hash and leave."""
+    shop = start_shop("memory", "--catalogue", slow_logins, "--login-threads", "1")
+    leaving, gone = [shop.connect() for _ in range(6)], [shop.connect() for _ in range(20)]
+    for i, talk in enumerate([*leaving, *gone]):
+        talk.send("AUTHENTICATION", user=f"stranger{i}", password="x")
+        talk.socket.shutdown(socket.SHUT_WR)
+    for talk in gone:
+        reset(talk)
+    honest = shop.login("u1", "secret")
+    answered = select.select([talk.socket for talk in leaving], [], [], 0)[0]
+    assert len(answered) <= 2  # whose hash had begun, and one that ended with the honest one
+    assert honest.orders() == []
+    for talk in leaving:
+        assert reasons(talk.rest()) == ["INVALID_CREDENTIALS"]
+
+
 def threads(shop: ShopProcess) -> int:
     return len(os.listdir(f"/proc/{shop.pid}/task"))  # noqa: PTH208 - it is no folder of files
 

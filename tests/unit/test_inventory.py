@@ -102,7 +102,7 @@ class Bench:
             lambda: 0,
             Bounds(**bounds),
         )
-        self.user = self.store.users.any()
+        self.user = self.store.users.find("user1")
 
     def order(self, quantity: int = 1, key: str | None = None) -> Order:
         assert self.user is not None

@@ -11,8 +11,10 @@ PACKAGE = ROOT / "sportshop"
 # A module may import those before it, and those that share its line.
 LAYERS = [
     ["sportshop"],
+    ["sportshop.names"],
     ["sportshop.products"],
     ["sportshop.users"],
+    ["sportshop.rows"],
     ["sportshop.orders", "sportshop.tokens", "sportshop.catalogue"],
     ["sportshop.storage.interface"],
     ["sportshop.storage.locks"],
@@ -21,6 +23,7 @@ LAYERS = [
     ["sportshop.storage"],
     ["sportshop.messages", "sportshop.settings"],
     ["sportshop.disk"],
+    ["sportshop.login_queue"],
     ["sportshop.framing", "sportshop.session", "sportshop.inventory", "sportshop.logins"],
     ["sportshop.shop"],
     ["sportshop.outbox"],
@@ -33,7 +36,7 @@ LAYERS = [
     ["sportshop.cli"],
     ["sportshop.__main__"],
 ]
-KNOW_GEVENT = {"disk", "inventory", "logins", "outbox", "connection", "server"}
+KNOW_GEVENT = {"disk", "inventory", "login_queue", "outbox", "connection", "server"}
 # Neither needs the server, and the server needs neither.
 APART = {
     "sportshop.client": ["sportshop.messages", "sportshop.client"],
