@@ -42,7 +42,7 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 WORKLOADS = ("flash-sale", "browsing-day", "baskets", "reconnect-storm", "mixed")
 GONE = "Limited Edition Match Ball"  # of which the demo shop has few

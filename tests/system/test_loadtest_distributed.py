@@ -37,7 +37,7 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 BUYERS = ("--weight-browse=0", "--weight-orders=0", "--weight-hang-up=0")
 PLENTY = {"Football": 100_000, "Yoga Mat": 100_000}

@@ -30,7 +30,7 @@ from tests.system.locust_run import (
 from tests.system.lying_shop import lying_shop
 from tests.system.plain_shop import Shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 PLENTY = {"Football": 1_000_000, "Yoga Mat": 1_000_000}
 LOST = "every acknowledged order is in its owner's list"
