@@ -12,8 +12,12 @@ TIME ?= 30s
 LOCUST ?=
 SHOPPER ?= user1
 PYTEST ?=
+JOBS ?= 2
 ROWS ?=
 MINUTES ?= 10
+
+# A file of tests is one worker's: its tests may share a shop. JOBS=0 runs all in one process.
+TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help serve shop test loadtest loadtest-ui bench soak check lint types install browser format clean
@@ -27,8 +31,8 @@ serve: $(VENV)/shop ## run the shop with the demo catalogue on 127.0.0.1:3333 (s
 shop: $(VENV)/shop ## shop at the terminal as user1, password senha (SHOPPER=user2 for another)
 	@exec $(BIN)/sportshop shop --user $(SHOPPER)
 
-test: $(VENV)/all ## run the tests (PYTEST='-k race -x' is passed on)
-	$(BIN)/python -m pytest $(PYTEST)
+test: $(VENV)/all ## after every change: the tests but the slow ones, 2 to 3 minutes (PYTEST='-k race -x')
+	$(TESTS) -m "not slow and not browser" $(PYTEST)
 
 loadtest: $(VENV)/all ## a flash sale in a shop of its own, and its audit (USERS=100 RATE=50 TIME=30s LOCUST='--report r.html')
 	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME) $(LOCUST)
@@ -42,13 +46,14 @@ bench: $(VENV)/all ## measure what the shop reaches beside its platform's ceilin
 soak: $(VENV)/all ## run a mixed load and look for drift (MINUTES=10)
 	@$(BIN)/python -m tests.bench.soak --minutes $(MINUTES)
 
-check: lint types test ## lint, types and tests: what CI runs
+check: lint types ## before a push, and what CI runs: lint, types, every test, 9 minutes (wants Chromium)
+	$(TESTS) $(PYTEST)
 
 lint: $(VENV)/all ## look for style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/all ## check the types
+types: $(VENV)/all ## check the types, 10 s
 	$(BIN)/mypy
 
 format: $(VENV)/all ## format the code and mend what can be mended
@@ -57,7 +62,7 @@ format: $(VENV)/all ## format the code and mend what can be mended
 
 install: $(VENV)/all ## set up .venv with everything: sportshop, Locust, tools
 
-browser: ## bring Chromium for the tests of the web UI, where there is none (Debian, as root)
+browser: ## once, for `make check`: bring Chromium where there is none (Debian, as root)
 	@command -v chromium || command -v google-chrome || .ci/chromium
 
 clean: ## remove what the other commands made, but no store

@@ -41,7 +41,6 @@ from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
 from gevent import GreenletExit, sleep
-from locust.exception import StopUser
 
 from sportshop.audit import Goods, Kind, When
 from sportshop.client.deadline import pause_s
@@ -89,6 +88,13 @@ class Failed(Exception):
     """A request that failed, by its kind: Locust groups failures by their `repr`."""
 
 
+class Unwelcome(GreenletExit):
+    """The shop refuses the account, and there no patience helps.
+
+    It ends the customer's greenlet without a traceback, and so the Locust user who has one.
+    """
+
+
 def _warn(what: str, name: str, problem: object = None, most: int = WARNINGS_MAX) -> None:
     """Log something that failed; no more than a few of a kind."""
     if len(_warned) < KINDS_MAX or what in _warned:
@@ -125,7 +131,7 @@ class ShopClient:
     def log_in(self) -> None:
         """Connect and log in, however often it takes.
 
-        Raises StopUser if the shop refuses the account: there no patience helps.
+        Raises Unwelcome if the shop refuses the account.
         """
         for failures in itertools.count(1):
             try:
@@ -163,7 +169,7 @@ class ShopClient:
             if answer.data.reason == "INVALID_CREDENTIALS":
                 if self._token is None:
                     _warn(f"the shop refuses {user}", "AUTHENTICATION", most=1)
-                    raise StopUser
+                    raise Unwelcome
                 self._token = None  # it has served its 12 hours
             return False
         self._violation("AUTHENTICATION", login_remarks(answer.data, user))
@@ -266,7 +272,7 @@ class ShopClient:
                     return False
             request = order_lines(unsettled.items, unsettled.text)
             outcome = self._order(request, unsettled.key, unsettled.text, unsettled.items)
-        except (Lost, Violation, StopUser):
+        except (Lost, Violation, Unwelcome):
             self.hang_up()
             return False
         return outcome not in {Kind.UNKNOWN, Kind.NOT_DONE}

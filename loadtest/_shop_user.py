@@ -23,10 +23,9 @@ from _alarm import Alarm
 from _buying import Customer
 from _conductor import EXIT_WRONG_USAGE, Conductor
 from _options import HOST
-from gevent import GreenletExit, sleep
+from gevent import sleep
 from locust import User, events
 from locust.env import Environment
-from locust.exception import StopUser
 from locust.user.task import DefaultTaskSet
 
 alarm = Alarm()
@@ -52,10 +51,7 @@ class ShopUser(User):
     def on_start(self) -> None:
         """Log in. Patiently: an exception here would end this user for good."""
         self._taskset_instance = Rounds(self)
-        try:
-            self.shop.log_in()
-        except StopUser:
-            raise GreenletExit from None  # Locust would log a traceback for everyone refused
+        self.shop.log_in()  # Locust takes Unwelcome for the end of this user, as any GreenletExit
         self.wait()  # type: ignore[no-untyped-call]  # Locust has no types there
 
     def on_stop(self) -> None:

@@ -128,7 +128,9 @@ def receive_lines(peer: Peer, count: int) -> None:
 
 def test_who_sends_without_being_asked_is_not_read_from_without_end(peer) -> None:
     flooding = gevent.spawn(peer.socket.sendall, b"spam\n" * 10_000_000)
-    gevent.sleep(0.2)
+    with gevent.Timeout(30):
+        while not peer.connection._failure:
+            gevent.sleep(0.002)
     with pytest.raises(Lost, match="nobody asked"):
         receive_lines(peer, UNREAD_BYTES_MAX)
     flooding.kill()
