@@ -14,6 +14,7 @@ import msgspec
 from _board import Board
 from _keys import key_text
 from _options import Account
+from _wishes import Spellings
 from hdrh.histogram import HdrHistogram
 
 from sportshop.audit import Block, Recorder
@@ -80,6 +81,10 @@ class Part:
         self._lent: deque[Unsettled] = deque(maxlen=LENT_MAX)
         self.missed = 0
         self.board = board or Board()
+        self.spellings = Spellings()
+        """Of the products' names, as the shop writes them."""
+        self.warned: Counter[str] = Counter()
+        """What was logged, and how often: more of a kind says nothing new."""
         self._keys = 0
         self.failed: Counter[str] = Counter()
         """Requests that failed, by name."""
