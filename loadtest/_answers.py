@@ -111,6 +111,7 @@ class Login(_FromShop):
     token: str = ""
     user: Any = None
     protocol: Any = None
+    server: Any = None
 
 
 class Error(_FromShop):

@@ -38,7 +38,7 @@ from _answers import (
 from _connection import Connection, Lost, Unframed
 from _keys import key_number
 from _options import Account, Address
-from _part import Part, Unsettled
+from _part import ORDER, Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
 from _wishes import checked_items, checked_key, checked_limit
 from gevent import GreenletExit, sleep
@@ -498,7 +498,10 @@ class ShopClient:
             return
         now = time.monotonic_ns()
         if failure:
-            self._part.failed[name] += 1
+            if name == ORDER:
+                self._part.order_failed(now)
+            else:
+                self._part.failed[name] += 1
             _warn(self._part.warned, failure, name, problem)
         else:
             self._part.other(name, now - began)

@@ -33,6 +33,8 @@ RECENT_ORDERS = 20  # what one looks at of one's own, as on a first page
 class Shopper(ShopUser):
     """Does what the workload says."""
 
+    follows_workload = True
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         weights: Workload = conductor.workload()
