@@ -38,8 +38,9 @@ from _answers import (
 from _connection import Connection, Lost, Unframed
 from _keys import key_number
 from _options import Account, Address
-from _part import Part, Unsettled
+from _part import ORDER, Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
+from _wishes import checked_items, checked_key, checked_limit
 from gevent import GreenletExit, sleep
 
 from sportshop.audit import Goods, Kind, When
@@ -63,7 +64,6 @@ ENTRANCE = {"connect", "AUTHENTICATION"}
 UNANSWERED = "unanswered"
 
 _log = logging.getLogger("loadtest")
-_warned: Counter[str] = Counter()
 
 
 class Report(Protocol):
@@ -95,11 +95,13 @@ class Unwelcome(GreenletExit):
     """
 
 
-def _warn(what: str, name: str, problem: object = None, most: int = WARNINGS_MAX) -> None:
-    """Log something that failed; no more than a few of a kind."""
-    if len(_warned) < KINDS_MAX or what in _warned:
-        _warned[what] += 1
-        if _warned[what] <= most:
+def _warn(
+    warned: Counter[str], what: str, name: str, problem: object = None, most: int = WARNINGS_MAX
+) -> None:
+    """Log something that failed; no more than a few of a kind in a run."""
+    if len(warned) < KINDS_MAX or what in warned:
+        warned[what] += 1
+        if warned[what] <= most:
             _log.warning("%s: %s%s", name, what, "" if problem is None else f": {problem}")
 
 
@@ -168,7 +170,7 @@ class ShopClient:
         if isinstance(answer, ErrorMessage):
             if answer.data.reason == "INVALID_CREDENTIALS":
                 if self._token is None:
-                    _warn(f"the shop refuses {user}", "AUTHENTICATION", most=1)
+                    _warn(self._part.warned, f"the shop refuses {user}", "AUTHENTICATION", most=1)
                     raise Unwelcome
                 self._token = None  # it has served its 12 hours
             return False
@@ -212,10 +214,15 @@ class ShopClient:
         self._part.recorder.products(when, found.as_of, found.products, Kind.PRODUCTS, sold_out)
         for name, (_, stock) in found.products.items():
             self._part.board.seen(name, stock, found.as_of)
+            self._part.spellings.learn(name)
         return found.products
 
     def orders(self, limit: int, sent_ns: int = 0, ahead: int = 0) -> None:
-        """Look at the newest of one's own orders; `sent_ns` and `ahead` as above."""
+        """Look at the newest of one's own orders; `sent_ns` and `ahead` as above.
+
+        `limit`: how many, 1 to 1,000. Raises TypeError, ValueError if it is none.
+        """
+        checked_limit(limit)
         if not sent_ns:
             self._ensure_logged_in()
         began = sent_ns or time.monotonic_ns()
@@ -251,9 +258,13 @@ class ShopClient:
     def buy(self, items: Items, key: tuple[int, str] | None = None) -> Kind:
         """Order the items, and see to it that the outcome becomes known. Returns it.
 
-        With a `key` that was used it is a retry, or a mistake.
+        `items`: 1 to 100 pairs of a product's name and a quantity from 1 to 1,000,000. With a
+        `key` that was used it is a retry, or a mistake. Raises TypeError, ValueError before
+        anything is sent, if the shop would rightly refuse to read it.
         """
-        number, text = key or self._part.new_key()
+        part = self._part
+        items = checked_items(items, part.spellings)
+        number, text = checked_key(key, part.worker, part.tag) if key else part.new_key()
         request = order_lines(items, text)
         for attempt in range(1, ORDER_ATTEMPTS + 1):
             self._ensure_logged_in()
@@ -289,6 +300,7 @@ class ShopClient:
                 self._tell("NEW_ORDER_ITEM", began, 0, None, "connection lost", problem)
         finally:
             if outcome is Kind.UNKNOWN:
+                self.hang_up()  # or its answer would be taken for the next request's
                 self._unknown(began, number, text, items)
         return outcome
 
@@ -359,7 +371,8 @@ class ShopClient:
             raise Violation(f"a {error.reason} without its facts")
         if name != NO_PRODUCT:
             if kind is Kind.NOT_FOUND:
-                _warn(f"the shop has no {name!r}", "NEW_ORDER_ITEM", most=1)
+                text = f"the shop has no {name!r}"
+                _warn(self._part.warned, text, "NEW_ORDER_ITEM", most=1)
             self._part.board.refused(name)
         elif kind is Kind.SOLD_OUT:
             self._part.recorder.remark("tells of the stock of a product that does not exist")
@@ -387,12 +400,14 @@ class ShopClient:
         except Lost as problem:
             self._tell(name, began, reply.length, None, "connection lost", problem)
             raise
-        except GreenletExit:
-            self._part.waited(name, time.monotonic_ns() - began)
-            raise
         except Violation as problem:
             self._violated(name, problem)
             raise Lost("answered against the protocol", reported=True) from None
+        except BaseException as problem:  # such as the time-out of a workload that goes on
+            self.hang_up()  # or the answer would be taken for the next request's
+            if isinstance(problem, GreenletExit):
+                self._part.waited(name, time.monotonic_ns() - began)
+            raise
         self._violation(name, reply.remarks)
         answer, length = reply.messages[-1], reply.length
         if isinstance(answer, ErrorMessage):
@@ -483,8 +498,11 @@ class ShopClient:
             return
         now = time.monotonic_ns()
         if failure:
-            self._part.failed[name] += 1
-            _warn(failure, name, problem)
+            if name == ORDER:
+                self._part.order_failed(now)
+            else:
+                self._part.failed[name] += 1
+            _warn(self._part.warned, failure, name, problem)
         else:
             self._part.other(name, now - began)
         took_ms = (now - began) / 1e6

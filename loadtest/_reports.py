@@ -78,6 +78,11 @@ def rule_row(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def broken_rule(why: str) -> dict[str, Any]:
+    """Return the one row of the web UI where there is no verdict."""
+    return rule_row(Verdict("the run is audited", Outcome.INCONCLUSIVE, (why,), 1))
+
+
 def write_files(options: Namespace, history: History, figures: Mapping[str, Any]) -> bool:
     """Write the files that were asked for. Tells in the log which can't be, and returns False."""
     written = True

@@ -38,6 +38,8 @@ COLUMNS = {
 RULE_COLUMNS = {"outcome": "Verdict", "rule": "Rule", "found": "Found", "evidence": "Evidence"}
 LATER = {"outcome": "", "rule": "The proof is made when the run has ended.", "found": ""}
 WORST_FIRST = ("fail", "inconclusive", "pass")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - these, too
+"""What a spreadsheet takes for the beginning of a formula."""
 ROWS_MAX = 500  # a page shows no more; the CSV file has all
 BOARD = "shop_board"  # in the data of Locust's reports
 
@@ -145,12 +147,21 @@ def _download(board: Board) -> Response:
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as a CSV file (RFC 4180)."""
+    """Return the rows as a CSV file (RFC 4180), in which no text is a spreadsheet's formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerows({key: as_text(cell) for key, cell in row.items()} for row in rows)
     return text.getvalue()
+
+
+def as_text(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as it is: numbers unchanged, text never a formula.
+
+    A product's name is the shop's, and `=HYPERLINK(…)` is a name like another (OWASP, CSV
+    injection). An apostrophe before it marks a text.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _listen(event: Any, listener: Callable[..., None]) -> None:

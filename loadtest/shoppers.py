@@ -25,6 +25,8 @@ from locust.env import Environment
 class Shopper(Habits, ShopUser):
     """Does what the workload says."""
 
+    follows_workload = True
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         weights: Workload = conductor.workload()
