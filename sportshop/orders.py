@@ -8,12 +8,14 @@ Knows no socket, no clock and no file: `decide` is a function of what it is give
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from sportshop.products import Product
-from sportshop.users import User
+
+if TYPE_CHECKING:
+    from sportshop.users import User  # only for its type: clients need no password hashes
 
 ITEMS_MAX = 100
 QUANTITY_MAX = 1_000_000
@@ -30,7 +32,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class Order(msgspec.Struct, frozen=True):
     """An order as its user asked for it: 1 to ITEMS_MAX items, all or nothing."""
 
-    user: User
+    user: "User"
     items: tuple[Item, ...]
     key: str | None = None
     """The idempotency key, `orderKey` on the wire."""
@@ -53,7 +55,7 @@ class Receipt(msgspec.Struct, frozen=True):
     position: int
     placed_at_ms: int
     """Milliseconds since 1970-01-01T00:00Z."""
-    user: User
+    user: "User"
     items: tuple[SoldItem, ...]
     key: str | None = None
 
@@ -118,7 +120,7 @@ class OrderRepository(Protocol):
         """Return when the newest order was placed, in milliseconds since 1970; 0 if none was."""
 
     def history(
-        self, user: User, before: int | None = None, limit: int | None = None
+        self, user: "User", before: int | None = None, limit: int | None = None
     ) -> Iterator[list[Receipt]]:
         """Yield the user's orders in pages, newest first.
 
