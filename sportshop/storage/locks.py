@@ -1,6 +1,9 @@
-"""One server a store: a lock that ends with the process, however it ends."""
+"""One server a store: a lock that ends with the process, however it ends.
 
-import fcntl
+A lock is held on a file itself and not on its name: a file that is reached by another path, a
+symbolic or a hard link or a mount is locked all the same.
+"""
+
 import os
 from pathlib import Path
 
@@ -11,15 +14,36 @@ def lock_file(path: Path, store: str) -> int:
     """Create and lock a file; return its descriptor, to be closed to unlock.
 
     Raises StoreLocked if another process (or another open store of this one) has it, and
-    StoreError if the file cannot be created.
+    StoreError if the file cannot be created or locked.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as problem:
         raise StoreError(f"store {store}: {path}: {problem.strerror}") from None
     try:
+        lock_descriptor(descriptor, store)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def lock_descriptor(descriptor: int, store: str) -> None:
+    """Lock the file that is open as `descriptor`, until that is closed.
+
+    Raises StoreLocked if it is locked through any other open descriptor, in this process or
+    another, and StoreError where the file system or the platform has no locks.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows, where the client's commands still run
+    except ImportError:
+        raise StoreError(f"store {store}: this platform cannot lock files") from None
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
         raise StoreLocked(f"store {store} is open in another process") from None
-    return descriptor
+    except OSError as problem:
+        raise StoreError(
+            f"store {store} cannot be locked: {problem.strerror}:"
+            " give it a file system that has file locks"
+        ) from None
