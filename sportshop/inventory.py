@@ -244,20 +244,21 @@ class Inventory:
         with self._stock_guard:
             transaction = self._begin()
             if transaction is None:
-                return [NotNow(LOCKED)] * len(orders)
+                return [NotNow(self._trouble or LOCKED)] * len(orders)
             try:
                 orders, facts, decisions = self._decide(orders, transaction)
                 if decisions.receipts:
                     self._make_durable(transaction, decisions)
-            except StoreFull as full:
-                self._note_trouble(FULL, str(full))
+                    self._note_trouble(None)
+            except (StoreFull, StoreBusy) as problem:  # it is certain that nothing was kept
+                why = self._note_trouble(
+                    FULL if isinstance(problem, StoreFull) else LOCKED, str(problem)
+                )
                 return decide_without_selling(
-                    orders, facts.products, facts.earlier, facts.taken, FULL
+                    orders, facts.products, facts.earlier, facts.taken, why
                 )
             finally:
                 transaction.rollback()
-        if decisions.receipts:
-            self._note_trouble(None)
         return decisions.outcomes
 
     def _decide(
@@ -295,6 +296,9 @@ class Inventory:
         while True:
             try:
                 transaction = self._store.begin()
+            except StoreFull as full:
+                self._note_trouble(FULL, str(full))
+                return None
             except StoreBusy:
                 if time.monotonic() >= deadline:
                     self._note_trouble(LOCKED)
@@ -305,16 +309,16 @@ class Inventory:
                     self._note_trouble(None)
                 return transaction
 
-    def _note_trouble(self, trouble: str | None, problem: str = "") -> None:
+    def _note_trouble(self, trouble: str | None, problem: str = "") -> str:
         """Log that orders are told BUSY from now on, or are taken again: once each."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble is None:
-            log.info("orders are taken again")
-        else:
-            facts = {"why": trouble} | ({"problem": problem} if problem else {})
-            log.warning("new orders are told BUSY", extra={"facts": facts})
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble is None:
+                log.info("orders are taken again")
+            else:
+                facts = {"why": trouble} | ({"problem": problem} if problem else {})
+                log.warning("new orders are told BUSY", extra={"facts": facts})
+        return trouble or ""
 
     def _give_up(self, customers: list[Customer], problem: Exception) -> None:
         failure = problem if isinstance(problem, StorageFailed) else StorageFailed(str(problem))
