@@ -4,13 +4,12 @@ The tabs "Stock audit" and "Proof" and a CSV file. In a distributed run the work
 with the statistics that Locust sends anyway. Knows neither the shop nor the rules.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gevent
 from _board import LOOK_S, Board
+from _sheet import sheet
 from flask import Response, request
 from locust.env import Environment
 from locust.runners import (
@@ -38,8 +37,6 @@ COLUMNS = {
 RULE_COLUMNS = {"outcome": "Verdict", "rule": "Rule", "found": "Found", "evidence": "Evidence"}
 LATER = {"outcome": "", "rule": "The proof is made when the run has ended.", "found": ""}
 WORST_FIRST = ("fail", "inconclusive", "pass")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - these, too
-"""What a spreadsheet takes for the beginning of a formula."""
 ROWS_MAX = 500  # a page shows no more; the CSV file has all
 BOARD = "shop_board"  # in the data of Locust's reports
 
@@ -143,25 +140,7 @@ def proof(rules: Rows) -> Rows:
 
 def _download(board: Board) -> Response:
     headers = {"Content-Disposition": f"attachment; filename={STOCK}.csv"}
-    return Response(as_csv(board.rows()), mimetype="text/csv", headers=headers)
-
-
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as a CSV file (RFC 4180), in which no text is a spreadsheet's formula."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writerow(COLUMNS)
-    writer.writerows({key: as_text(cell) for key, cell in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def as_text(cell: Any) -> Any:
-    """Return a cell that a spreadsheet shows as it is: numbers unchanged, text never a formula.
-
-    A product's name is the shop's, and `=HYPERLINK(…)` is a name like another (OWASP, CSV
-    injection). An apostrophe before it marks a text.
-    """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return Response(sheet(board.rows(), COLUMNS), mimetype="text/csv", headers=headers)
 
 
 def _listen(event: Any, listener: Callable[..., None]) -> None:
