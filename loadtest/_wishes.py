@@ -13,8 +13,9 @@ from _keys import key_number
 from _requests import Items
 
 from sportshop.messages import ORDERS_LIMIT_MAX
+from sportshop.names import has_control_characters
 from sportshop.orders import ITEMS_MAX, QUANTITY_MAX
-from sportshop.products import NAME_CHARACTERS_MAX, has_control_characters
+from sportshop.products import NAME_CHARACTERS_MAX
 
 WISHES_MAX = 1_000
 """As many orders may be sent before the first answer: as deep as a shop has to read ahead."""

@@ -1,4 +1,4 @@
-"""A file for spreadsheets: what a shop calls its products is text there, and numbers are numbers."""
+"""A file for spreadsheets: what a shop calls its products is text there, numbers are numbers."""
 
 import csv
 import io
