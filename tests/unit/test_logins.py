@@ -221,7 +221,12 @@ def test_a_token_of_nobody_costs_what_a_forged_one_costs(
     logins: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
-    monkeypatch.setattr(logins._tokens, "is_valid", lambda _, user: bool(checked.append(user.name)))
+
+    def is_valid(_: str, user: User) -> bool:
+        checked.append(user.name)
+        return False
+
+    monkeypatch.setattr(logins._tokens, "is_valid", is_valid)
     for name in ("user1", "nobody"):
         assert logins.by_token(logins.issue_token(User(1, name, DEAR))) is None
     assert checked == ["user1", ""]
