@@ -103,6 +103,7 @@ class LoginQueue:
 
     def close(self) -> None:
         """End the threads; one that hashes still is waited for no longer than CLOSE_SECONDS."""
+        self.refuse_waiting()
         gevent.spawn(self._pool.kill).join(CLOSE_SECONDS)
 
     def _job(self, digest: bytes, phc: str, password: str) -> _Job:

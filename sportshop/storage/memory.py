@@ -61,9 +61,9 @@ class MemoryUsers:
             if user.name in self._by_name:
                 raise UserExists(user.name)
             self._by_name[user.name] = User(len(self._by_name), user.name, user.password_hash)
+            self._other_forms.add([user.name])
             parameters.add(parameters_of(user.password_hash))
         self._parameters = frozenset(parameters)
-        self._other_forms.add(self._by_name)
 
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())

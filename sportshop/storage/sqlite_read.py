@@ -70,8 +70,7 @@ class SqliteUsers:
         found = self.find(name)
         if found is None:
             self._look_at_new()
-            others = map(self.find, self._other_forms.candidates(name))
-            found = next((user for user in others if user is not None), None)
+            found = self._find_other_form(name)
         return found
 
     def parameters(self) -> frozenset[str]:
@@ -94,13 +93,19 @@ class SqliteUsers:
 
     def _insert(self, users: Iterable[NewUser]) -> int:
         added = 0
+        self._look_at_new()  # once: within the transaction nobody else adds any
         for user in users:
-            if self.find_same(user.name):
+            if self.find(user.name) or self._find_other_form(user.name):
                 raise UserExists(user.name)
             insert_users(self.connection, [user])
+            self._other_forms.add([user.name])
             added += 1
         unseal(self.connection)
         return added
+
+    def _find_other_form(self, name: str) -> User | None:
+        others = map(self.find, self._other_forms.candidates(name))
+        return next((user for user in others if user is not None), None)
 
     def _look_at_new(self) -> None:
         newest = number(self.connection, "SELECT max(id) FROM users")

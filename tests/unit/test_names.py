@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sportshop import messages
+from sportshop.catalogue import Catalogue
+from sportshop.inventory import Inventory
 from sportshop.names import (
     BadName,
     OtherForms,
@@ -15,9 +18,11 @@ from sportshop.names import (
     printable,
     same_form,
 )
-from sportshop.orders import Item, Order, by_own_names
+from sportshop.orders import Accepted, Item, Order, ProductNotFound, by_own_names
 from sportshop.products import Product, Shelf
-from sportshop.users import User
+from sportshop.storage.memory import MemoryStore
+from sportshop.users import NewUser, User
+from tests.catalogues import CHEAP_HASH
 
 NFC, NFD = "Bola de Vôlei", "Bola de Vo\u0302lei"
 USER = User(1, "user1", "")
@@ -206,3 +211,26 @@ def test_a_text_that_is_too_long_for_a_name_is_not_even_normalized() -> None:
 )
 def test_a_text_is_shown_in_one_line_that_does_nothing(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+HANGUL = unicodedata.normalize("NFD", "\ud55c" * 66)  # 594 bytes, and 198 in NFC
+
+
+@pytest.mark.parametrize(("items", "fits"), [(1, True), (80, True), (100, False)])
+def test_an_order_whose_receipt_would_not_fit_by_the_products_own_name_is_refused(
+    items: int, fits: bool
+) -> None:
+    user = NewUser("user1", CHEAP_HASH)
+    store = MemoryStore(Catalogue([Product(HANGUL, 100, 1_000)], [user]))
+    inventory = Inventory(store, lambda *_: None, lambda: 0, 100, 100)
+    asked = unicodedata.normalize("NFC", HANGUL)
+    buyer = store.users.find("user1")
+    assert buyer is not None
+    (outcome,) = inventory.commit([Order(buyer, (Item(asked, 1),) * items)])
+    inventory.close()
+    if not fits:
+        assert outcome == ProductNotFound(asked, 0)
+        return
+    assert isinstance(outcome, Accepted)
+    assert len(messages.encode_accepted(outcome)) <= messages.FRAME_BYTES_MAX
+    assert {item.product_name for item in outcome.receipt.items} == {HANGUL}
