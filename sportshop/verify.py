@@ -17,8 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sportshop.commands import Failed
-from sportshop.display import clean, say
+from sportshop.display import Failed, clean, say
 
 if TYPE_CHECKING:
     from sportshop.audit import History, Verdict

@@ -34,6 +34,7 @@ LAYERS = [
     ["sportshop.outbox"],
     ["sportshop.connection"],
     ["sportshop.server"],
+    ["sportshop.streams", "sportshop.log_writer", "sportshop.arguments"],
     ["sportshop.audit", "sportshop.client", "sportshop.logs"],
     ["sportshop.display"],
     ["sportshop.terminal", "sportshop.commands"],
