@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from sportshop import display
 from sportshop.client import Amount, OrderList, PastOrder, Product, ProductList, Receipt, SoldItem
 
-NAMES = ["Ball", "Limited Edition Match Ball of the Final", "足球" * 20, "x" * 200]
-WIDTHS = [*range(1, 130), 200, 1_000]
+NAMES = ["Ball", "Limited Edition Match Ball of the Final", "足球" * 10, "x" * 50]
+WIDTHS = [1, 2, 5, 10, 20, 30, *range(36, 84), 100, 120, 200, 1_000]
 
 
 @pytest.fixture
