@@ -202,7 +202,7 @@ def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path
     try:
         users.check_name(name)
     except ValueError as problem:
-        raise CannotStart(f"NAME: {problem}, found {name!a}") from None
+        raise CannotStart(f"NAME: {problem}, found '{printable(name)}'") from None
     password = _read_password(password_stdin)
     try:
         _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])

@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from typing import IO, Any
 
+from sportshop.names import printable
+
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))  # in the order of their numbers
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF})
 _missing: set[int] = set()
@@ -64,7 +66,7 @@ def tell_problem(problem: OSError) -> None:
     those of its sockets. A reader that has gone away, as `head` does, is not worth a line.
     """
     if problem.filename is not None:
-        tell(f"{ascii(problem.filename)[1:-1]}: {problem.strerror}")
+        tell(f"{printable(str(problem.filename))}: {problem.strerror}")
         return
     discard(sys.stdout)
     if problem.errno in _CANNOT_WRITE:
