@@ -19,6 +19,11 @@ _is_kubernetes = re.compile(r"(tcp|udp|sctp)://\S+:\d+").fullmatch
 _has_port = re.compile(r"(?P<host>[^:\[\]]+|\[.*\]):(?P<port>\d*)").fullmatch
 
 
+def address(host: str, port: int) -> str:
+    """Write an address as one gives it to a client."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_text(argument: str) -> bool:
     """Tell whether an argument is text: bytes that are not UTF-8 come as lone surrogates."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sportshop import __version__, catalogue, commands, logs, streams, users
-from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, is_text
+from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, address, is_text
 from sportshop.catalogue import CatalogueError
 from sportshop.display import Failed, clean, say
 from sportshop.names import printable
@@ -179,11 +179,6 @@ def _announce(line: str) -> None:
         log.warning("cannot write to standard output", extra={"facts": facts})
 
 
-def address(host: str, port: int) -> str:
-    """Write an address as one gives it to a client."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _catalogue(folder: Path) -> catalogue.Catalogue:
     return catalogue.read_catalogue(folder)
 
@@ -258,10 +253,16 @@ def run() -> None:
 def _exit_code() -> int:
     """Run a command; return its exit code, having told what went wrong."""
     try:
-        return _code(main(standalone_mode=False))
+        return _code(main(prog_name="sportshop", standalone_mode=False))
     except SystemExit as end:
         return _code(end.code)
-    except (click.ClickException, click.Abort, UnicodeError, OSError) as problem:
+    except (
+        click.ClickException,
+        click.Abort,
+        ModuleNotFoundError,
+        UnicodeError,
+        OSError,
+    ) as problem:
         return _told(problem)
 
 
@@ -273,14 +274,21 @@ def _told(problem: BaseException) -> int:
         case click.ClickException():
             streams.tell(clean(problem.format_message()))
             return problem.exit_code
+        case ModuleNotFoundError(
+            name=name
+        ):  # of Unix: the server needs more of a platform than a client
+            streams.tell(f"this platform has no module {name!r}, which is needed here")
+            return 2
         case UnicodeError():
             what = "an argument, a variable or a file's name"
             streams.tell(f"{what} is not text that can be used here: {_shown(problem)}")
             return 2
         case OSError():
             streams.tell_problem(problem)
-        case _:
+        case click.Abort():
             streams.tell("aborted")
+        case _:
+            raise problem
     return 1
 
 

@@ -30,6 +30,7 @@ from sportshop.orders import KEY_CHARACTERS_MAX, QUANTITY_MAX
 from sportshop.terminal import Visit
 
 LOGIN_TRIES = 3
+PASSWORD_CHARACTERS_MAX = 10_000  # so that its message fits a frame; /dev/zero has no line end
 _Command = Callable[..., Any]
 
 
@@ -310,10 +311,16 @@ def asked_for(
 def first_line() -> str:
     """Return the password on the first line of standard input. Raises UsageError."""
     try:
-        password = without_line_end(sys.stdin.readline())
-        password.encode()
+        line = sys.stdin.readline(PASSWORD_CHARACTERS_MAX + 1)
+        line.encode()
     except UnicodeError:
         raise click.UsageError("the password on standard input is not text in UTF-8") from None
+    if len(line) > PASSWORD_CHARACTERS_MAX:
+        raise click.UsageError(
+            f"the first line of standard input has over {PASSWORD_CHARACTERS_MAX:,} characters:"
+            " that is no password"
+        )
+    password = without_line_end(line)
     if not password:
         raise click.UsageError("the password is empty: it is the first line of standard input")
     return password

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sportshop import streams
+from sportshop.arguments import address
 from sportshop.client import (
     Client,
     ConnectionLost,
@@ -262,7 +263,7 @@ def receipt_document(receipt: Receipt) -> dict[str, object]:
 
 def sentence(problem: ShopError, customer: Client) -> str:
     """Return what a person should know of an error, in one line."""
-    where = f"the shop at {customer.host}:{customer.port}"
+    where = f"the shop at {address(customer.host, customer.port)}"
     match problem:
         case ConnectionLost(stage="connect"):
             text = f"cannot reach {where}: {problem}"

@@ -48,6 +48,8 @@ def verify(history: Path, as_json: bool) -> None:
         raise Unreadable(
             f"verify needs {problem.name}: pip install 'sportshop[loadtest]'"
         ) from None
+    if history.is_fifo():
+        raise Unreadable(f"{history}: a pipe, and a history has to be a file")
     began = time.monotonic()
     with _progress() as told:
         try:

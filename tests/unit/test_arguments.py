@@ -1,11 +1,15 @@
 """Hosts, ports and passwords as people, Kubernetes and secret files write them."""
 
+import logging
+from collections.abc import Iterator
+
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sportshop import catalogue, cli, commands, logs, streams
 from sportshop.arguments import Host, Seconds, without_line_end
+from sportshop.settings import Settings
 from tests.unit.fake_shop import FakeShop, Peer
 from tests.unit.test_commands import no_settings  # noqa: F401 - used by every test here
 
@@ -106,6 +110,36 @@ def test_the_variable_that_kubernetes_sets_is_passed_over_and_named(
     )
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Settings]]:
+    """Return a list of the settings with which a shop would have started."""
+    asked: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        asked.append(settings)
+        return 0
+
+    monkeypatch.setattr(cli, "run_server", serve)
+    logger = logging.getLogger("sportshop")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield asked
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.mark.parametrize("value", KUBERNETES)
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_shop_passes_over_what_kubernetes_sets_with_a_line_in_its_log(
+    value: str, log_format: str, seen: list[Settings]
+) -> None:
+    env = {"SPORTSHOP_PORT": value, "SPORTSHOP_LOG_FORMAT": log_format, "SPORTSHOP_HOST": ""}
+    result = CliRunner().invoke(cli.serve, [], env=env)
+    assert result.exit_code == 0, result.output
+    assert [(settings.host, settings.port) for settings in seen] == [("127.0.0.1", 3333)]
+    assert f"passed over SPORTSHOP_PORT={value}" in result.stderr
+    assert "WARNING" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_flag_outdoes_the_variable_that_kubernetes_sets() -> None:
     with FakeShop(products) as shop:
         result = run("--port", str(shop.port), PORT=KUBERNETES[0])
@@ -179,6 +213,16 @@ def test_bytes_on_standard_input_that_are_not_text_are_wrong_usage(
     arguments = ["--user", "u"] if command is commands.products else ["ana", "--store", "memory:"]
     result = CliRunner().invoke(command, [*arguments, "--password-stdin"], input=given)
     assert "not text in UTF-8" in refused(result)
+
+
+@pytest.mark.parametrize("given", [bytes(20_000), b"x" * 10_001, b"x" * 10**6 + b"\n"])
+@pytest.mark.parametrize("command", [commands.products, cli.add_user])
+def test_what_is_too_long_for_a_password_is_not_read_to_its_end(
+    given: bytes, command: click.Command
+) -> None:
+    arguments = ["--user", "u"] if command is commands.products else ["ana", "--store", "memory:"]
+    result = CliRunner().invoke(command, [*arguments, "--password-stdin"], input=given)
+    assert "has over 10,000 characters: that is no password" in refused(result)
 
 
 @pytest.mark.parametrize("typed", [b"an\xe1\nx\n", b"ana\nsenh\xe3\n"])
