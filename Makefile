@@ -19,17 +19,24 @@ MINUTES ?= 10
 # A file of tests is one worker's: its tests may share a shop. JOBS=0 runs all in one process.
 TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
+# Each command is run as a module from here: a checkout that was moved has scripts that still name
+# its old folder, and a link to its old sources.
+export PYTHONPATH := $(CURDIR)
+
 .DEFAULT_GOAL := help
-.PHONY: help serve shop test loadtest loadtest-ui bench soak check lint types install browser format clean
+.PHONY: help serve shop fresh test loadtest loadtest-ui bench soak check lint types install browser format clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/shop ## run the shop with the demo catalogue on 127.0.0.1:3333 (settings: SPORTSHOP_…)
-	@exec $(BIN)/sportshop serve
+	@exec $(BIN)/python -m sportshop serve
 
 shop: $(VENV)/shop ## shop at the terminal as user1, password senha (SHOPPER=user2 for another)
-	@exec $(BIN)/sportshop shop --user $(SHOPPER)
+	@exec $(BIN)/python -m sportshop shop --user $(SHOPPER)
+
+fresh: $(VENV)/shop ## begin the demo anew: remove data/shop.db with its orders, if no shop has it open
+	@$(BIN)/python -m sportshop.storage.fresh data/shop.db
 
 test: $(VENV)/all ## after every change: the tests but the slow ones, 2 to 3 minutes (PYTEST='-k race -x')
 	$(TESTS) -m "not slow and not browser" $(PYTEST)
@@ -54,7 +61,7 @@ lint: $(VENV)/all ## look for style and common mistakes
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/all ## check the types, 10 s
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 format: $(VENV)/all ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -72,7 +79,8 @@ $(VENV)/bin/python:
 	@echo "setting up $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "sportshop needs Python 3.11 or later; PYTHON=… picks another"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/shop $(VENV)/all
+	@$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/shop: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing sportshop"

@@ -1,7 +1,6 @@
 """The commands. A wrong argument or file is told in one line, with exit code 2, untraced."""
 
-import math
-import os
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -10,9 +9,10 @@ from typing import Any
 
 import click
 
-from sportshop import __version__, catalogue, commands, logs, users
+from sportshop import __version__, catalogue, commands, logs, streams, users
+from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, address, is_text
 from sportshop.catalogue import CatalogueError
-from sportshop.commands import Failed
+from sportshop.display import Failed, clean, say
 from sportshop.names import printable
 from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
@@ -23,22 +23,13 @@ from sportshop.verify import verify
 Command = Callable[..., Any]
 DEFAULTS = Settings()
 
+log = logging.getLogger(__name__)
+
 
 class CannotStart(Failed):
     """What the operator has to put right before the command can do anything."""
 
     exit_code = 2
-
-
-class Seconds(click.FloatRange):
-    """A number of seconds: click's own range lets NaN pass."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return the number, or refuse it."""
-        seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{value} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 def limit_options(command: Command) -> Command:
@@ -97,6 +88,7 @@ main.add_command(verify)
 @main.command()
 @click.option(
     "--host",
+    type=Host(listens=True),
     default=DEFAULTS.host,
     envvar="SPORTSHOP_HOST",
     show_envvar=True,
@@ -105,7 +97,7 @@ main.add_command(verify)
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=Port(0, 65535),
     default=DEFAULTS.port,
     envvar="SPORTSHOP_PORT",
     show_envvar=True,
@@ -147,9 +139,11 @@ def serve(
     1 after the store failed, 2 if the shop could not start.
     """
     logs.configure(log_format, log_level.upper())
+    logs.take_over_stderr()
+    for notice in click.get_current_context().meta.get(NOTICES, ()):
+        log.warning(notice)
     settings = Settings(host, port, store, catalogue_folder, Limits(**limits))
     code = run_server(settings)
-    sys.stdout.flush()
     if code:
         sys.exit(code)
 
@@ -166,7 +160,7 @@ def run_server(settings: Settings) -> int:
     try:
         server = Server(store, settings.host, settings.port, settings.limits)
         server.start()
-        click.echo(f"listening on {address(*server.address)}")
+        _announce(f"listening on {address(*server.address)}")
         server.run()
         return 1 if server.failure else 0
     except CannotListen as problem:
@@ -175,9 +169,14 @@ def run_server(settings: Settings) -> int:
         store.close()
 
 
-def address(host: str, port: int) -> str:
-    """Write an address as one gives it to a client."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _announce(line: str) -> None:
+    """Print a line for whoever waits for the shop; it goes on even if that can't be written."""
+    try:
+        click.echo(line)
+    except OSError as problem:
+        streams.discard(sys.stdout)
+        facts = {"problem": problem.strerror, "line": line}
+        log.warning("cannot write to standard output", extra={"facts": facts})
 
 
 def _catalogue(folder: Path) -> catalogue.Catalogue:
@@ -190,7 +189,7 @@ def users_group() -> None:
 
 
 @users_group.command("add")
-@click.argument("name")
+@click.argument("name", type=Text())
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line.")
 @store_options
 def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path) -> None:
@@ -198,13 +197,13 @@ def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path
     try:
         users.check_name(name)
     except ValueError as problem:
-        raise CannotStart(f"NAME: {problem}, found {name!r}") from None
+        raise CannotStart(f"NAME: {problem}, found '{printable(name)}'") from None
     password = _read_password(password_stdin)
     try:
         _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
     except UserExists as problem:
         raise Failed(f"{problem}: nothing was added") from None
-    click.echo(f"added {name}")
+    say(f"added {name}")
 
 
 @users_group.command("import")
@@ -236,18 +235,67 @@ def _add(store: str, catalogue_folder: Path, new: Sequence[NewUser]) -> None:
 
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if not password:
-        raise CannotStart("the password is empty")
+        return commands.first_line()
+    if not sys.stdin.isatty():
+        raise CannotStart("no password: give --password-stdin")
+    password = commands.asked_for("Password", hide_input=True, twice=True)
+    if not is_text(password):
+        raise CannotStart("the password is not text in UTF-8")
     return password
 
 
 def run() -> None:
-    """Run a command; the output's reader may go away."""
+    """Run a command and end the process. Whatever ends it is told in one line at most."""
+    streams.take_missing()
+    sys.exit(streams.finish(_exit_code()))
+
+
+def _exit_code() -> int:
+    """Run a command; return its exit code, having told what went wrong."""
     try:
-        main()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return _code(main(prog_name="sportshop", standalone_mode=False))
+    except SystemExit as end:
+        return _code(end.code)
+    except (
+        click.ClickException,
+        click.Abort,
+        ModuleNotFoundError,
+        UnicodeError,
+        OSError,
+    ) as problem:
+        return _told(problem)
+
+
+def _told(problem: BaseException) -> int:
+    match problem:
+        case click.exceptions.NoArgsIsHelpError():
+            streams.tell_text(problem.format_message())
+            return problem.exit_code
+        case click.ClickException():
+            streams.tell(clean(problem.format_message()))
+            return problem.exit_code
+        case ModuleNotFoundError(
+            name=name
+        ):  # of Unix: the server needs more of a platform than a client
+            streams.tell(f"this platform has no module {name!r}, which is needed here")
+            return 2
+        case UnicodeError():
+            what = "an argument, a variable or a file's name"
+            streams.tell(f"{what} is not text that can be used here: {_shown(problem)}")
+            return 2
+        case OSError():
+            streams.tell_problem(problem)
+        case click.Abort():
+            streams.tell("aborted")
+        case _:
+            raise problem
+    return 1
+
+
+def _shown(problem: UnicodeError) -> str:
+    text = problem.object if isinstance(problem, UnicodeEncodeError) else problem
+    return ascii(str(text))[:200]
+
+
+def _code(given: object) -> int:
+    return given if isinstance(given, int) else int(given is not None)

@@ -15,12 +15,12 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from sportshop.client.checks import check_receipt
+from sportshop.client.checks import NAME_CHARACTERS_MAX, check_receipt
 from sportshop.client.errors import ProtocolViolation, refusal
 from sportshop.messages import Answer, Code
 
 Count = Annotated[int, Meta(ge=0)]
-_Name = Annotated[str, Meta(min_length=1, max_length=200)]  # as in PROTOCOL.md
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 _Position = Annotated[int, Meta(ge=1)]
 
 

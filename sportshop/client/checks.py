@@ -4,13 +4,15 @@ An answer that reached the wrong asker, or that a shop made up, is found here be
 acts on it. Each check raises ProtocolViolation. Pure: knows neither sockets nor messages.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
 from sportshop.client.errors import ProtocolViolation
+from sportshop.names import same_form
+
+NAME_CHARACTERS_MAX = 200  # as in PROTOCOL.md
 
 
 class Line(Protocol):
@@ -53,7 +55,7 @@ def same_name(name: str, other: str) -> bool:
 
 def composed(name: str) -> str:
     """Return the form of a name by which it is compared."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return same_form(name, NAME_CHARACTERS_MAX) or name  # too long to be one: as it is
 
 
 def check_total(order: PlacedOrder) -> None:

@@ -34,6 +34,7 @@ LAYERS = [
     ["sportshop.outbox"],
     ["sportshop.connection"],
     ["sportshop.server"],
+    ["sportshop.streams", "sportshop.log_writer", "sportshop.arguments"],
     ["sportshop.audit", "sportshop.client", "sportshop.logs"],
     ["sportshop.display"],
     ["sportshop.terminal", "sportshop.commands"],
@@ -44,7 +45,7 @@ LAYERS = [
 KNOW_GEVENT = {"disk", "inventory", "login_queue", "outbox", "connection", "server"}
 # Neither needs the server, and the server needs neither.
 APART = {
-    "sportshop.client": ["sportshop.messages", "sportshop.client"],
+    "sportshop.client": ["sportshop.messages", "sportshop.names", "sportshop.client"],
     "sportshop.audit": ["sportshop.audit", "sportshop.products", "sportshop.orders"],
 }
 
