@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
+from unicodedata import normalize
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -28,7 +29,7 @@ ENTRIES_MAX = 100
 ANSWER_BYTES_MAX = 1_000 * FRAME_BYTES_MAX  # the longest list: 1,000 orders, a frame each
 ANSWER_MESSAGES_MAX = 20_000
 REMARKS_MAX = 20  # on one answer: more say nothing new
-RETRYABLE = {"BUSY", "RATE_LIMITED", "TIMED_OUT", "SHUTTING_DOWN", "STORAGE_FAILED"}
+RETRYABLE = {"BUSY", "TIMED_OUT", "SHUTTING_DOWN", "STORAGE_FAILED"}
 """Errors that any request may get."""
 NOT_SOLD = {"PRODUCT_NOT_FOUND", "INSUFFICIENT_STOCK", "ORDER_KEY_REUSED"}
 ANY_TIME = {"TIMED_OUT", "SHUTTING_DOWN", "STORAGE_FAILED"}
@@ -56,7 +57,7 @@ _is_moment = re.compile(
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)\.[0-9]{3}([Zz]|[+-]00:00)"
 ).fullmatch
-_is_amount = re.compile(r"-?[0-9]{1,15}\.[0-9]{2}").fullmatch
+_is_amount = re.compile(r"-?[0-9]{1,16}\.[0-9]{2}").fullmatch
 _cents: dict[str, int] = {}
 
 
@@ -246,7 +247,7 @@ def violation_text(request: str, user: str, text: str) -> str:
 def login_remarks(login: Login, user: str) -> list[str]:
     """Return what is wrong with the answer to a login that succeeded."""
     remarks = []
-    if login.user != user:
+    if login.user != user and _nfc(login.user) != _nfc(user):  # a shop has its own spelling
         remarks.append(f"logged in {str(login.user)[:100]!r}")
     if type(login.protocol) is not int or login.protocol < 1:
         told_so = str(login.protocol)[:20]
@@ -254,6 +255,10 @@ def login_remarks(login: Login, user: str) -> list[str]:
     if not login.token:
         remarks.append("gives no token")
     return remarks
+
+
+def _nfc(name: object) -> str:
+    return normalize("NFC", str(name))
 
 
 def receipt_remarks(message: SuccessMessage) -> list[str]:

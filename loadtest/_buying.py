@@ -9,8 +9,9 @@ import random
 import time
 from collections.abc import Sequence
 
-from _client import Report, ShopClient
+from _client import ShopClient
 from _connection import Lost
+from _measured import Report
 from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, SOLD_OUT_TOO, Items, order_lines, orders_line

@@ -7,11 +7,8 @@ does not test, see `sportshop.client`.
 """
 
 import itertools
-import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from _answers import (
     LOGIN,
@@ -33,12 +30,12 @@ from _answers import (
     product_list,
     receipt_remarks,
     told,
-    violation_text,
 )
 from _connection import Connection, Lost, Unframed
 from _keys import key_number
+from _measured import ENTRANCE, REQUEST, Failed, Measured, Report
 from _options import Account, Address
-from _part import ORDER, Part, Unsettled
+from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
 from _wishes import checked_items, checked_key, checked_limit
 from gevent import GreenletExit, sleep
@@ -47,8 +44,6 @@ from sportshop.audit import Goods, Kind, When
 from sportshop.client.deadline import pause_s
 
 ORDER_ATTEMPTS = 8  # over lost connections: with the pauses longer than a shop's restart takes
-WARNINGS_MAX = 5  # of one kind: more say nothing new
-KINDS_MAX = 100
 NOT_SOLD = {
     "INSUFFICIENT_STOCK": Kind.SOLD_OUT,
     "PRODUCT_NOT_FOUND": Kind.NOT_FOUND,
@@ -58,34 +53,6 @@ NOT_SOLD = {
 OUTCOME_UNKNOWN = {"TIMED_OUT", "STORAGE_FAILED"}
 """Errors after which the outcome of an order is unknown."""
 CLOSES = {"TIMED_OUT", "STORAGE_FAILED", "SHUTTING_DOWN", "FRAME_TOO_LONG", "ORDER_TOO_LARGE"}
-REQUEST = "TCP"
-ENTRANCE = {"connect", "AUTHENTICATION"}
-"""What comes before the request that somebody was meant to make."""
-UNANSWERED = "unanswered"
-
-_log = logging.getLogger("loadtest")
-
-
-class Report(Protocol):
-    """What Locust's `events.request.fire` is called with."""
-
-    def __call__(
-        self,
-        *,
-        request_type: str,
-        name: str,
-        start_time: float,
-        response_time: float,
-        response_length: int,
-        response: object,
-        context: Mapping[str, object],
-        exception: Exception | None,
-    ) -> None:
-        """Take a request: `start_time` in seconds since 1970, `response_time` in ms."""
-
-
-class Failed(Exception):
-    """A request that failed, by its kind: Locust groups failures by their `repr`."""
 
 
 class Unwelcome(GreenletExit):
@@ -95,30 +62,17 @@ class Unwelcome(GreenletExit):
     """
 
 
-def _warn(
-    warned: Counter[str], what: str, name: str, problem: object = None, most: int = WARNINGS_MAX
-) -> None:
-    """Log something that failed; no more than a few of a kind in a run."""
-    if len(warned) < KINDS_MAX or what in warned:
-        warned[what] += 1
-        if warned[what] <= most:
-            _log.warning("%s: %s%s", name, what, "" if problem is None else f": {problem}")
-
-
-class ShopClient:
+class ShopClient(Measured):
     """A customer. Not for two greenlets at once.
 
     `report` hears of every request; without it they are no load, and only recorded.
-    `intended_ns`: when the next request was meant to start, if not now (an open workload).
     """
 
     def __init__(
         self, part: Part, address: Address, account: Account, report: Report | None = None
     ) -> None:
-        self._part = part
+        super().__init__(part, account, report)
         self._address = address
-        self._account = account
-        self._report = report
         self._connection: Connection | None = None
         self._token: str | None = None
         self._number = part.recorder.user(account.user)
@@ -126,7 +80,6 @@ class ShopClient:
         """When the latest answer came."""
         self._placed = 0
         """The position of the order that was answered last."""
-        self.intended_ns = 0
 
     # Connecting.
 
@@ -170,7 +123,7 @@ class ShopClient:
         if isinstance(answer, ErrorMessage):
             if answer.data.reason == "INVALID_CREDENTIALS":
                 if self._token is None:
-                    _warn(self._part.warned, f"the shop refuses {user}", "AUTHENTICATION", most=1)
+                    self._warn(f"the shop refuses {user}", "AUTHENTICATION", most=1)
                     raise Unwelcome
                 self._token = None  # it has served its 12 hours
             return False
@@ -371,8 +324,7 @@ class ShopClient:
             raise Violation(f"a {error.reason} without its facts")
         if name != NO_PRODUCT:
             if kind is Kind.NOT_FOUND:
-                text = f"the shop has no {name!r}"
-                _warn(self._part.warned, text, "NEW_ORDER_ITEM", most=1)
+                self._warn(f"the shop has no {name!r}", "NEW_ORDER_ITEM", most=1)
             self._part.board.refused(name)
         elif kind is Kind.SOLD_OUT:
             self._part.recorder.remark("tells of the stock of a product that does not exist")
@@ -444,77 +396,7 @@ class ShopClient:
         self.answered_ns = self._connection.received_ns
         return received
 
-    # Reporting.
-
-    def give_up(self) -> None:
-        """Wait no longer for the answer: what was waited so far is told, for it can't hide."""
-        self._arrived(UNANSWERED, time.monotonic_ns())
-
-    def _fire(
-        self, kind: str, name: str, began: int, answered: int, length: int, response: object
-    ) -> None:
-        if self._report is None:
-            return
-        if self.intended_ns and name not in ENTRANCE:
-            self._arrived(name, answered)
-        took_ms = (answered - began) / 1e6
-        self._report(
-            request_type=kind,
-            name=name,
-            start_time=time.time() - took_ms / 1000,
-            response_time=took_ms,
-            response_length=length,
-            response=response,
-            context={},
-            exception=None,
-        )
-
-    def _arrived(self, name: str, answered: int) -> None:
-        """Note the latency of the request that was meant to start at `intended_ns`."""
-        self._part.intended(name, self.intended_ns, answered)
-        self.intended_ns = 0
-
-    def _violation(self, name: str, remarks: Sequence[str]) -> None:
-        """Note what no correct shop could have answered, for the verdict."""
-        for text in remarks:
-            self._part.recorder.violation(violation_text(name, self._account.user, text))
-
     def _violated(self, name: str, problem: Violation) -> None:
         self.hang_up()
         self._violation(name, [f"is {problem}"])
         self._tell(name, time.monotonic_ns(), 0, None, "answered against the protocol", problem)
-
-    def _tell(
-        self,
-        name: str,
-        began: int,
-        length: int,
-        response: object,
-        failure: str = "",
-        problem: Exception | None = None,
-    ) -> None:
-        """Report a request that failed, by its kind, or a connection; log the first few."""
-        if self._report is None:
-            return
-        now = time.monotonic_ns()
-        if failure:
-            if name == ORDER:
-                self._part.order_failed(now)
-            else:
-                self._part.failed[name] += 1
-            _warn(self._part.warned, failure, name, problem)
-        else:
-            self._part.other(name, now - began)
-        took_ms = (now - began) / 1e6
-        if self.intended_ns and failure and name not in ENTRANCE:
-            self._arrived(name, now)
-        self._report(
-            request_type="failed" if failure and name == "NEW_ORDER_ITEM" else REQUEST,
-            name=name,
-            start_time=time.time() - took_ms / 1000,
-            response_time=took_ms,
-            response_length=length,
-            response=response,
-            context={},
-            exception=Failed(failure) if failure else None,
-        )

@@ -27,6 +27,7 @@ import locust.stats
 from _audit import CannotAsk
 from _board import Board
 from _buying import Customer
+from _connection import Misused
 from _one_run import OneRun
 from _options import (
     Workload,
@@ -227,7 +228,8 @@ class Conductor:
         while tb is not None:
             files.add(tb.tb_frame.f_code.co_filename)
             tb = tb.tb_next
-        if files & CLIENT_FILES and _wishes.__file__ not in files:
+        is_workload_s = _wishes.__file__ in files or isinstance(exception, Misused)
+        if files & CLIENT_FILES and not is_workload_s:
             self.client_failed(exception)
 
     # The end.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from _client import Report
+from _measured import Report
 from _page import page
 from locust.env import Environment
 from locust.html import get_html_report, process_html_filename

@@ -69,6 +69,10 @@ class Peer:
         data: dict[str, Any] = request.get("data", {})
         return data
 
+    def hear_anything(self) -> None:
+        """Wait for a request, whatever it is."""
+        assert self._lines.readline(), "expected a request, got the end"
+
     def say(self, raw: bytes) -> None:
         self.socket.sendall(raw)
         self.bytes_said += len(raw)

@@ -236,3 +236,16 @@ def test_a_receipt_may_have_fields_of_a_later_version() -> None:
     answer = decode(message("SUCCESS", sold), RECEIPT)
     assert receipt_remarks(answer) == []
     assert told(answer.data).position == SOLD["order"]
+
+
+def test_a_shop_may_have_its_own_spelling_of_a_user() -> None:
+    greeting = message("SUCCESS", {**WELCOME, "user": "Jos\u00e9"})
+    assert login_remarks(decode(greeting, LOGIN).data, "Jose\u0301") == []
+    assert login_remarks(decode(greeting, LOGIN).data, "Jose") != []
+
+
+def test_the_dearest_order_there_can_be_is_an_answer() -> None:
+    """A hundred items of a million each, at the highest price."""
+    item = {**FOOTBALL, "price": "99999999.99", "quantity": 1_000_000}
+    dear = {**SOLD, "items": [item] * 100, "total": "9999999999000000.00"}
+    assert told(decode(message("SUCCESS", dear), RECEIPT).data).total == 999_999_999_900_000_000

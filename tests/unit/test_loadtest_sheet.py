@@ -1,4 +1,4 @@
-"""A file for spreadsheets: what a shop calls its products is text there, numbers are numbers."""
+"""A file for spreadsheets: a product's name is text there, and a number a number."""
 
 import csv
 import io
