@@ -39,7 +39,7 @@ fresh: $(VENV)/shop ## begin the demo anew: remove data/shop.db with its orders,
 	@$(BIN)/python -m sportshop.storage.fresh data/shop.db
 
 test: $(VENV)/all ## after every change: the tests but the slow ones, 2 to 3 minutes (PYTEST='-k race -x')
-	$(TESTS) -m "not slow and not browser" $(PYTEST)
+	$(TESTS) --hypothesis-profile quick -m "not slow and not browser" $(PYTEST)
 
 loadtest: $(VENV)/all ## a flash sale in a shop of its own, and its audit (USERS=100 RATE=50 TIME=30s LOCUST='--report r.html')
 	@$(BIN)/python loadtest/_run.py --users $(USERS) --spawn-rate $(RATE) --run-time $(TIME) $(LOCUST)

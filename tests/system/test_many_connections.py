@@ -106,7 +106,7 @@ def connections() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "csv"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("csv", marks=pytest.mark.slow)])
 def test_ten_thousand_shoppers_buy_at_once_and_all_are_answered(
     kind: str, connections: int, start_shop: StartShop, tmp_path: Path
 ) -> None:
