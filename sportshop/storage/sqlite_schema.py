@@ -12,9 +12,9 @@ from sportshop.storage.interface import StoreError
 from sportshop.storage.sqlite_file import has_to_be_filled, make_whole
 from sportshop.storage.sqlite_query import (
     connect,
+    connect_to_file_alone,
     is_no_room_to_open,
     number,
-    row,
     transaction,
 )
 from sportshop.storage.sqlite_read import insert_users
@@ -109,19 +109,24 @@ def make_if_missing(
         contents = catalogue()
         make_whole(path, lambda new: _fill_alone(new, contents))
         return
+    if was_here or not _is_new(path):
+        return
     connection = connect(path)
     try:
-        connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
-        if not was_here and _is_new(connection):
-            with transaction(connection):
-                _fill(connection, catalogue())
+        with transaction(connection):
+            _fill(connection, catalogue())
     finally:
         connection.close()
 
 
-def _is_new(connection: apsw.Connection) -> bool:
-    tables = row(connection, "SELECT count(*) FROM sqlite_schema")
-    return tables == (0,) and number(connection, "PRAGMA application_id") == 0
+def _is_new(path: Path) -> bool:
+    """Tell whether a database has nothing in it and is nobody's."""
+    connection = connect_to_file_alone(path)
+    try:
+        tables = number(connection, "SELECT count(*) FROM sqlite_schema")
+        return not tables and not number(connection, "PRAGMA application_id")
+    finally:
+        connection.close()
 
 
 def check_is_ours(connection: apsw.Connection, store: str) -> None:
