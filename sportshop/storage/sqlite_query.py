@@ -25,6 +25,15 @@ def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connect
     return apsw.Connection(str(path), flags=flags, statementcachesize=100)
 
 
+def keep_log_at_close(connection: apsw.Connection, keep: bool) -> None:
+    """Say whether the last one to close a database leaves its log as it is.
+
+    Otherwise SQLite writes it back and removes it, which must not happen to a log that is not of
+    the database: as long as that is not known, nothing is written.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(keep))
+
+
 def connect_to_file_alone(path: Path) -> apsw.Connection:
     """Connect to what is in the file itself, without its log, to read. Raises apsw.Error.
 

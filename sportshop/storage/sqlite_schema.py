@@ -14,6 +14,7 @@ from sportshop.storage.sqlite_query import (
     connect,
     connect_to_file_alone,
     is_no_room_to_open,
+    keep_log_at_close,
     number,
     transaction,
 )
@@ -76,11 +77,13 @@ class NoRoom(Exception):
 def open_to_write(path: Path, store: str, alone: bool = False) -> apsw.Connection:
     """Return a connection to write with, to a database that is filled.
 
+    It leaves the log as it is when it is closed, until it is told otherwise.
     `alone` keeps the log's index in memory, where it needs no room on the disk, and everybody else
     out. Raises NoRoom; StoreError if it is not ours or of another version; apsw.Error.
     """
     connection = connect(path)
     try:
+        keep_log_at_close(connection, keep=True)
         if alone:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
