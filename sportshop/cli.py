@@ -16,7 +16,7 @@ from sportshop.display import Failed, clean, say
 from sportshop.names import printable
 from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
-from sportshop.storage.interface import StoreError
+from sportshop.storage.interface import Store, StoreError
 from sportshop.users import NewUser, UserExists
 from sportshop.verify import verify
 
@@ -153,13 +153,11 @@ def run_server(settings: Settings) -> int:
     # Only here: the other commands need no gevent.
     from sportshop.server import CannotListen, Server  # noqa: PLC0415
 
-    try:
-        store = open_store(settings.store, lambda: _catalogue(settings.catalogue))
-    except (StoreError, CatalogueError) as problem:
-        raise CannotStart(str(problem)) from None
+    store, opened = _open_store(settings)
     try:
         server = Server(store, settings.host, settings.port, settings.limits)
         server.start()
+        log.info("opened the store", extra={"facts": opened})
         _announce(f"listening on {address(*server.address)}")
         server.run()
         return 1 if server.failure else 0
@@ -177,6 +175,22 @@ def _announce(line: str) -> None:
         streams.discard(sys.stdout)
         facts = {"problem": problem.strerror, "line": line}
         log.warning("cannot write to standard output", extra={"facts": facts})
+
+
+def _open_store(settings: Settings) -> tuple[Store, dict[str, object]]:
+    """Open the store; return it with what the log says of it. Raises CannotStart."""
+    filled_from: dict[str, object] = {}
+
+    def fill() -> catalogue.Catalogue:
+        contents = _catalogue(settings.catalogue)
+        filled_from["filled_from"] = settings.catalogue
+        return contents
+
+    try:
+        store = open_store(settings.store, fill)
+    except (StoreError, CatalogueError) as problem:
+        raise CannotStart(str(problem)) from None
+    return store, {"store": store.name, **store.contents, **filled_from}
 
 
 def _catalogue(folder: Path) -> catalogue.Catalogue:

@@ -31,7 +31,13 @@ from sportshop.storage.sqlite_file import (
     real_path,
 )
 from sportshop.storage.sqlite_index import LINES_OF_ORDER, make_marks
-from sportshop.storage.sqlite_query import connect, row, transaction, write_failure
+from sportshop.storage.sqlite_query import (
+    connect,
+    keep_log_at_close,
+    row,
+    transaction,
+    write_failure,
+)
 from sportshop.storage.sqlite_read import SqliteOrders, SqliteUsers, read_products, read_token_key
 from sportshop.storage.sqlite_schema import (
     USERS_BUSY_WAIT_MS,
@@ -190,6 +196,7 @@ class SqliteStore:
         try:
             self.writer = self._reader = open_to_write(path, self.name)
             self._reader = connect(path)
+            keep_log_at_close(self._reader, keep=True)
             self._reader.execute("PRAGMA query_only = ON")
         except NoRoom:
             self.writer = self._reader = open_to_write(path, self.name, alone=True)
@@ -203,6 +210,7 @@ class SqliteStore:
         check_index(reader, orders)
         if not check_seal(reader, path, descriptor, orders):
             quick_check(reader, descriptor)
+        keep_log_at_close(self.writer, keep=False)
         self.users = SqliteUsers(reader)
         self.orders = SqliteOrders(reader)
         self.products = Shelf(read_products(reader), self.orders.taken)
@@ -269,6 +277,7 @@ class SqliteStore:
             self._connect()
         except apsw.Error as problem:
             raise StorageFailed(str(problem)) from None
+        keep_log_at_close(self.writer, keep=False)
         self.users.connection = self.orders.connection = self._reader
         self._file.note_what_is_open()
         if not self.without_room:
@@ -313,12 +322,14 @@ def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[Sqlit
         real = real_path(path, name)
         if not real.exists() or real.stat().st_size == 0:
             _make_under_lock(path, name, catalogue)
+        had_log = has_log(real)  # of a shop that runs or was killed: it is for the shop to judge
         try:
             connection = open_to_write(real, name)
         except NoRoom:
             raise StoreError(f"store {name}: no room on the disk") from None
         try:
             close_to_others(real, name)
+            keep_log_at_close(connection, keep=had_log)
             connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
             with damage_in_one_line():
                 yield SqliteUsers(connection)

@@ -19,6 +19,7 @@ from sportshop.storage.locks import lock_byte, lock_file
 
 BESIDE = ("-wal", "-shm", "-journal")
 HEADER_BYTES = 100
+PAGE_BYTES_MIN = 512
 MAGIC = b"SQLite format 3\0"
 WAL_HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -149,6 +150,8 @@ def has_to_be_filled(path: Path, store: str, was_here: bool) -> bool:
             f"store {store}: {path.name} is empty, and a store was here before: put a copy of it"
             " back, or remove it and what is beside it to begin with a new store"
         )
+    if 0 < size < PAGE_BYTES_MIN:  # SQLite would take some of these for empty ones
+        raise StoreError(f"store {store}: file is not a database")
     return size == 0
 
 
@@ -222,7 +225,7 @@ class Header:
         self.page_bytes = _number(header[16:18])
         if self.page_bytes == 1:
             self.page_bytes = 65_536
-        self.is_sqlite = self.is_sqlite and self.page_bytes >= 512
+        self.is_sqlite = self.is_sqlite and self.page_bytes >= PAGE_BYTES_MIN
         self.logs_ahead = header[18:20] == b"\2\2"
         self.changes = _number(header[24:28])
         counts_pages = header[24:28] == header[92:96]  # else an old SQLite left the count behind
@@ -259,7 +262,7 @@ def logged_pages(path: Path) -> set[int]:
         return set()
     pages = set()
     with beside(path, "-wal").open("rb") as wal:
-        frame_bytes = FRAME_HEADER_BYTES + max(_number(wal.read(12)[8:]), 512)
+        frame_bytes = FRAME_HEADER_BYTES + max(_number(wal.read(12)[8:]), PAGE_BYTES_MIN)
         end = wal.seek(0, os.SEEK_END)
         for start in range(WAL_HEADER_BYTES, end - FRAME_HEADER_BYTES + 1, frame_bytes):
             wal.seek(start)

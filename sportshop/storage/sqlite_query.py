@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -22,6 +23,24 @@ NEEDS_ROOM = {apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN, apsw.SQLITE_
 def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
     """Connect to a database that exists. Raises apsw.Error."""
     return apsw.Connection(str(path), flags=flags, statementcachesize=100)
+
+
+def keep_log_at_close(connection: apsw.Connection, keep: bool) -> None:
+    """Say whether the last one to close a database leaves its log as it is.
+
+    Otherwise SQLite writes it back and removes it, which must not happen to a log that is not of
+    the database: as long as that is not known, nothing is written.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(keep))
+
+
+def connect_to_file_alone(path: Path) -> apsw.Connection:
+    """Connect to what is in the file itself, without its log, to read. Raises apsw.Error.
+
+    Nobody in this process may have it open: to close this drops the locks that they have.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags)
 
 
 def rows(
@@ -79,12 +98,12 @@ def is_no_room(problem: Exception, connection: apsw.Connection) -> bool:
     return code == apsw.SQLITE_IOERR_WRITE and connection.system_errno in NO_ROOM
 
 
-def is_no_room_to_open(problem: Exception, connection: apsw.Connection | None) -> bool:
+def is_no_room_to_open(problem: Exception, connection: apsw.Connection) -> bool:
     """Tell whether a database could not be opened for lack of room beside it."""
+    if isinstance(problem, StorageFailed) and isinstance(problem.__context__, apsw.Error):
+        problem = problem.__context__
     code = getattr(problem, "extendedresult", 0)
-    if code in NEEDS_ROOM:
-        return True
-    return connection is not None and is_no_room(problem, connection)
+    return code in NEEDS_ROOM or is_no_room(problem, connection)
 
 
 def write_failure(problem: apsw.Error, connection: apsw.Connection) -> Exception:

@@ -12,9 +12,10 @@ from sportshop.storage.interface import StoreError
 from sportshop.storage.sqlite_file import has_to_be_filled, make_whole
 from sportshop.storage.sqlite_query import (
     connect,
+    connect_to_file_alone,
     is_no_room_to_open,
+    keep_log_at_close,
     number,
-    row,
     transaction,
 )
 from sportshop.storage.sqlite_read import insert_users
@@ -76,11 +77,13 @@ class NoRoom(Exception):
 def open_to_write(path: Path, store: str, alone: bool = False) -> apsw.Connection:
     """Return a connection to write with, to a database that is filled.
 
+    It leaves the log as it is when it is closed, until it is told otherwise.
     `alone` keeps the log's index in memory, where it needs no room on the disk, and everybody else
     out. Raises NoRoom; StoreError if it is not ours or of another version; apsw.Error.
     """
     connection = connect(path)
     try:
+        keep_log_at_close(connection, keep=True)
         if alone:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
@@ -109,19 +112,24 @@ def make_if_missing(
         contents = catalogue()
         make_whole(path, lambda new: _fill_alone(new, contents))
         return
+    if was_here or not _is_new(path):
+        return
     connection = connect(path)
     try:
-        connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
-        if not was_here and _is_new(connection):
-            with transaction(connection):
-                _fill(connection, catalogue())
+        with transaction(connection):
+            _fill(connection, catalogue())
     finally:
         connection.close()
 
 
-def _is_new(connection: apsw.Connection) -> bool:
-    tables = row(connection, "SELECT count(*) FROM sqlite_schema")
-    return tables == (0,) and number(connection, "PRAGMA application_id") == 0
+def _is_new(path: Path) -> bool:
+    """Tell whether a database has nothing in it and is nobody's."""
+    connection = connect_to_file_alone(path)
+    try:
+        tables = number(connection, "SELECT count(*) FROM sqlite_schema")
+        return not tables and not number(connection, "PRAGMA application_id")
+    finally:
+        connection.close()
 
 
 def check_is_ours(connection: apsw.Connection, store: str) -> None:

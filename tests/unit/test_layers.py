@@ -17,7 +17,7 @@ LAYERS = [
     ["sportshop.rows"],
     ["sportshop.orders", "sportshop.tokens", "sportshop.catalogue"],
     ["sportshop.storage.interface"],
-    ["sportshop.storage.locks"],
+    ["sportshop.storage.locks", "sportshop.storage.places"],
     ["sportshop.storage.memory"],
     ["sportshop.storage.sqlite_query"],
     ["sportshop.storage.sqlite_file", "sportshop.storage.sqlite_index"],
