@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
+from unicodedata import normalize
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -29,7 +30,7 @@ ANSWER_BYTES_MAX = 1_000 * FRAME_BYTES_MAX  # the longest list: 1,000 orders, a 
 ANSWER_MESSAGES_MAX = 20_000
 REMARKS_MAX = 20  # on one answer: more say nothing new
 RETRYABLE = {"BUSY", "TIMED_OUT", "SHUTTING_DOWN", "STORAGE_FAILED"}
-"""Errors that any request may get; all others say that the request is wrong."""
+"""Errors that any request may get."""
 NOT_SOLD = {"PRODUCT_NOT_FOUND", "INSUFFICIENT_STOCK", "ORDER_KEY_REUSED"}
 ANY_TIME = {"TIMED_OUT", "SHUTTING_DOWN", "STORAGE_FAILED"}
 """Errors that may come in the middle of a list, and close the connection."""
@@ -38,11 +39,25 @@ EXPECTED = {
     "NEW_ORDER_ITEM": RETRYABLE | NOT_SOLD,
 }
 """By request: which errors a correct shop says to one that is well-formed, if not RETRYABLE."""
+BLAMES_REQUEST = {
+    "MALFORMED_MESSAGE",
+    "UNEXPECTED_MESSAGE",
+    "FRAME_TOO_LONG",
+    "NOT_AUTHENTICATED",
+    "ALREADY_AUTHENTICATED",
+    "INVALID_CREDENTIALS",
+    "ORDER_TOO_LARGE",
+    *NOT_SOLD,
+}
+"""Errors that say what is wrong with a request: one of them, not expected, is a violation.
+
+A reason that is not known here is none: a later version of the shop may have more of them.
+"""
 _is_moment = re.compile(
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)\.[0-9]{3}([Zz]|[+-]00:00)"
 ).fullmatch
-_is_amount = re.compile(r"-?[0-9]{1,15}\.[0-9]{2}").fullmatch
+_is_amount = re.compile(r"-?[0-9]{1,16}\.[0-9]{2}").fullmatch
 _cents: dict[str, int] = {}
 
 
@@ -97,6 +112,7 @@ class Login(_FromShop):
     token: str = ""
     user: Any = None
     protocol: Any = None
+    server: Any = None
 
 
 class Error(_FromShop):
@@ -211,7 +227,10 @@ def error_remarks(message: ErrorMessage, request: str) -> list[str]:
     """Return what is wrong with an error as the answer to a well-formed request."""
     error = message.data
     remarks = end_remarks(message)
-    if error.reason not in EXPECTED.get(request, RETRYABLE):
+    expected = EXPECTED.get(request, RETRYABLE)
+    if error.reason not in expected | BLAMES_REQUEST:
+        return remarks
+    if error.reason not in expected:
         text = f"is refused with {error.reason[:50]}, which it gave no reason for"
         remarks.append(f"{text}: {error.message[:200]}")
     elif error.retryable is not (error.reason in RETRYABLE):
@@ -228,13 +247,18 @@ def violation_text(request: str, user: str, text: str) -> str:
 def login_remarks(login: Login, user: str) -> list[str]:
     """Return what is wrong with the answer to a login that succeeded."""
     remarks = []
-    if login.user != user:
+    if login.user != user and _nfc(login.user) != _nfc(user):  # a shop has its own spelling
         remarks.append(f"logged in {str(login.user)[:100]!r}")
-    if type(login.protocol) is not int or login.protocol != 1:
-        remarks.append(f"tells of protocol {str(login.protocol)[:20]}, not 1")
+    if type(login.protocol) is not int or login.protocol < 1:
+        told_so = str(login.protocol)[:20]
+        remarks.append(f"has protocol {told_so}: expected a whole number from 1 on")
     if not login.token:
         remarks.append("gives no token")
     return remarks
+
+
+def _nfc(name: object) -> str:
+    return normalize("NFC", str(name))
 
 
 def receipt_remarks(message: SuccessMessage) -> list[str]:

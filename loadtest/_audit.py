@@ -40,6 +40,7 @@ from sportshop.client import ShopError
 from sportshop.client.deadline import Deadline, pause_s
 from sportshop.client.errors import ProtocolViolation
 from sportshop.client.wire import Wire, dial
+from sportshop.display import clean
 
 OPENING_S_MAX = 15.0  # a shop that is being started together with the test is up by then
 PATIENCE_S_MAX = 15.0  # a shop that crashed and is being restarted, likewise: once, not per list
@@ -50,6 +51,7 @@ IDLE_S_MAX = 5.0  # for the lists of those who did not log in, where no order sh
 IDLE_USERS_MAX = 50  # each costs the shop a password hash: some tell of a fault that all have
 OLD_ORDERS_MAX = 1_000_000
 PAGE_ORDERS = 1_000
+SHOP_CHARACTERS_MAX = 60
 CLOCKS_MS_MAX = 86_400_000  # as far may the clocks of a run's machines be apart
 _log = logging.getLogger("loadtest")
 _T = TypeVar("_T")
@@ -121,6 +123,10 @@ class Audit:
         self.opening: ProductList | None = None
         self.problem = ""
         """The latest reason why the shop did not tell."""
+        self.shop = ""
+        """What the shop calls itself."""
+        self.faults: list[str] = []
+        """What went wrong in the audit's own requests, and is no shop's fault."""
 
     def open(self) -> ProductList:
         """Note what there is, sold out or not. Raises CannotAsk."""
@@ -158,8 +164,9 @@ class Audit:
                 self._read_all(tokens, run, patience, incomplete)
             except Exception as problem:
                 _log.exception("the last lists could not be read")
-                text = f"{type(problem).__name__}: {problem}"
-                incomplete.append(f"the last lists could not be read: {text}")
+                text = f"the last lists could not be read: {type(problem).__name__}: {problem}"
+                incomplete.append(text)
+                self.faults.append(text)
         return merge(
             [self._recorder.block(), *blocks],
             alone=alone,
@@ -237,6 +244,7 @@ class Audit:
                 till = _Till(self._address, user, patience, self._recorder)
                 try:
                     self._log_in(till, user, token)
+                    self.shop = till.shop
                     return ask(till)
                 finally:
                     till.close()
@@ -284,11 +292,14 @@ class _Till:
         self._patience = patience
         self._recorder = recorder
         self._wire: Wire = dial(*address, patience.deadline())
+        self.shop = ""
 
     def log_in(self, credentials: Mapping[str, object]) -> None:
         """Log in. Raises ShopError, Violation, Refused."""
         answer = self.ask("AUTHENTICATION", credentials, LOGIN)[0]
         self._note("AUTHENTICATION", login_remarks(answer.data, self._user))
+        if isinstance(answer.data.server, str):
+            self.shop = clean(answer.data.server)[:SHOP_CHARACTERS_MAX]
 
     def ask(self, code: str, data: Mapping[str, object], decoder: Decoder) -> list[Any]:
         """Return the messages of an answer. Raises ShopError, Violation, Refused."""

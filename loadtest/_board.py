@@ -80,7 +80,7 @@ class Board:
 
     def end(self, seconds: float) -> None:
         """Let the rates be those of the whole run from now on, which took so long."""
-        self._seconds = max(seconds, 1e-9)
+        self._seconds = max(seconds, LOOK_S)  # a rate over less is noise
 
     # What the answers tell.
 

@@ -9,14 +9,17 @@ import random
 import time
 from collections.abc import Sequence
 
-from _client import Report, ShopClient
+from _client import ShopClient
 from _connection import Lost
+from _measured import Report
 from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, SOLD_OUT_TOO, Items, order_lines, orders_line
+from _wishes import checked_basket, checked_items, checked_limit, checked_wishes
 from gevent import sleep
 
 from sportshop.audit import Kind
+from sportshop.orders import ITEMS_MAX, QUANTITY_MAX
 
 OLD_ORDERS = 20  # that a customer could ask for once more
 SOLD = {Kind.ACCEPTED, Kind.REPLAYED}
@@ -34,6 +37,9 @@ class Customer(ShopClient):
 
     def buy_again(self, items: Items, others: Items | None = None) -> None:
         """Order, and then once more with the same key, for the same items or for others."""
+        items = checked_items(items, self._part.spellings)
+        if others is not None:
+            others = checked_items(others, self._part.spellings, "others")
         key = self._part.new_key()
         sold = self.buy(items, key) in SOLD
         self._use_again(key, others or items, sold)
@@ -53,6 +59,7 @@ class Customer(ShopClient):
 
         Each key is lent once: used twice by one user it would be the same order.
         """
+        items = checked_items(items, self._part.spellings)
         lent = self._part.old_key_of_another(self._account.user)
         if lent is None:
             return False
@@ -88,6 +95,7 @@ class Customer(ShopClient):
 
     def buy_in_one_go(self, wishes: Sequence[Items]) -> None:
         """Send several orders without waiting for an answer; ask again for those that got none."""
+        wishes = checked_wishes(wishes, self._part.spellings)
         self._ensure_logged_in()
         keys = [self._part.new_key() for _ in wishes]
         began = time.monotonic_ns()
@@ -105,6 +113,8 @@ class Customer(ShopClient):
             if not problem.reported:
                 self._tell("NEW_ORDER_ITEM", began, 0, None, "connection lost", problem)
         finally:
+            if left:
+                self.hang_up()  # or an answer would be taken for the next request's
             for (number, text), items in left:
                 self._unknown(began, number, text, items)
         for key, items in left:
@@ -115,6 +125,8 @@ class Customer(ShopClient):
 
         The list is that of the products, or of so many of one's orders.
         """
+        items = checked_items(items, self._part.spellings)
+        checked_limit(orders, "orders", least=0)
         self._ensure_logged_in()
         sold_out = random.random() < 0.5  # noqa: S311
         products = SOLD_OUT_TOO if sold_out else GET_PRODUCTS
@@ -134,6 +146,7 @@ class Customer(ShopClient):
 
     def buy_and_hang_up(self, items: Items) -> None:
         """Send an order and close the connection before its answer; come back and ask again."""
+        items = checked_items(items, self._part.spellings)
         self._ensure_logged_in()
         number, text = self._part.new_key()
         began = time.monotonic_ns()
@@ -152,6 +165,7 @@ class Customer(ShopClient):
 
         Come back and, half of the time, order them with its key: that is a new order.
         """
+        items = checked_basket(items, self._part.spellings)
         self._ensure_logged_in()
         key = self._part.new_key()
         lines = order_lines(items, key[1])
@@ -167,13 +181,22 @@ class Customer(ShopClient):
 
 
 def rearranged(items: Items) -> Items:
-    """Return the same goods in other lines: split, put together, in another order."""
+    """Return the same goods in other lines: split, put together, in another order.
+
+    Only in another order, where the lines would be too many or too much for an order.
+    """
     sums: dict[str, int] = {}
     for name, quantity in items:
         sums[name] = sums.get(name, 0) + quantity
-    lines = []
-    for name, quantity in sums.items():
-        first = random.randint(1, quantity)  # noqa: S311
-        lines += [(name, many) for many in (first, quantity - first) if many]
+    lines = [(name, many) for name, whole in sums.items() for many in _in_two(whole)]
+    if len(lines) > ITEMS_MAX or max(many for _, many in lines) > QUANTITY_MAX:
+        lines = list(items)
     random.shuffle(lines)
     return tuple(lines)
+
+
+def _in_two(whole: int) -> list[int]:
+    """Return one or two numbers with this sum, each as small as QUANTITY_MAX if that can be."""
+    least = min(whole, max(1, whole - QUANTITY_MAX))
+    first = random.randint(least, max(least, min(whole, QUANTITY_MAX)))  # noqa: S311
+    return [many for many in (first, whole - first) if many]

@@ -7,11 +7,8 @@ does not test, see `sportshop.client`.
 """
 
 import itertools
-import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from _answers import (
     LOGIN,
@@ -33,22 +30,20 @@ from _answers import (
     product_list,
     receipt_remarks,
     told,
-    violation_text,
 )
 from _connection import Connection, Lost, Unframed
 from _keys import key_number
+from _measured import ENTRANCE, REQUEST, Failed, Measured, Report
 from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
+from _wishes import checked_items, checked_key, checked_limit
 from gevent import GreenletExit, sleep
-from locust.exception import StopUser
 
 from sportshop.audit import Goods, Kind, When
 from sportshop.client.deadline import pause_s
 
 ORDER_ATTEMPTS = 8  # over lost connections: with the pauses longer than a shop's restart takes
-WARNINGS_MAX = 5  # of one kind: more say nothing new
-KINDS_MAX = 100
 NOT_SOLD = {
     "INSUFFICIENT_STOCK": Kind.SOLD_OUT,
     "PRODUCT_NOT_FOUND": Kind.NOT_FOUND,
@@ -58,59 +53,26 @@ NOT_SOLD = {
 OUTCOME_UNKNOWN = {"TIMED_OUT", "STORAGE_FAILED"}
 """Errors after which the outcome of an order is unknown."""
 CLOSES = {"TIMED_OUT", "STORAGE_FAILED", "SHUTTING_DOWN", "FRAME_TOO_LONG", "ORDER_TOO_LARGE"}
-REQUEST = "TCP"
-ENTRANCE = {"connect", "AUTHENTICATION"}
-"""What comes before the request that somebody was meant to make."""
-UNANSWERED = "unanswered"
-
-_log = logging.getLogger("loadtest")
-_warned: Counter[str] = Counter()
 
 
-class Report(Protocol):
-    """What Locust's `events.request.fire` is called with."""
+class Unwelcome(GreenletExit):
+    """The shop refuses the account, and there no patience helps.
 
-    def __call__(
-        self,
-        *,
-        request_type: str,
-        name: str,
-        start_time: float,
-        response_time: float,
-        response_length: int,
-        response: object,
-        context: Mapping[str, object],
-        exception: Exception | None,
-    ) -> None:
-        """Take a request: `start_time` in seconds since 1970, `response_time` in ms."""
+    It ends the customer's greenlet without a traceback, and so the Locust user who has one.
+    """
 
 
-class Failed(Exception):
-    """A request that failed, by its kind: Locust groups failures by their `repr`."""
-
-
-def _warn(what: str, name: str, problem: object = None, most: int = WARNINGS_MAX) -> None:
-    """Log something that failed; no more than a few of a kind."""
-    if len(_warned) < KINDS_MAX or what in _warned:
-        _warned[what] += 1
-        if _warned[what] <= most:
-            _log.warning("%s: %s%s", name, what, "" if problem is None else f": {problem}")
-
-
-class ShopClient:
+class ShopClient(Measured):
     """A customer. Not for two greenlets at once.
 
     `report` hears of every request; without it they are no load, and only recorded.
-    `intended_ns`: when the next request was meant to start, if not now (an open workload).
     """
 
     def __init__(
         self, part: Part, address: Address, account: Account, report: Report | None = None
     ) -> None:
-        self._part = part
+        super().__init__(part, account, report)
         self._address = address
-        self._account = account
-        self._report = report
         self._connection: Connection | None = None
         self._token: str | None = None
         self._number = part.recorder.user(account.user)
@@ -118,14 +80,13 @@ class ShopClient:
         """When the latest answer came."""
         self._placed = 0
         """The position of the order that was answered last."""
-        self.intended_ns = 0
 
     # Connecting.
 
     def log_in(self) -> None:
         """Connect and log in, however often it takes.
 
-        Raises StopUser if the shop refuses the account: there no patience helps.
+        Raises Unwelcome if the shop refuses the account.
         """
         for failures in itertools.count(1):
             try:
@@ -162,8 +123,8 @@ class ShopClient:
         if isinstance(answer, ErrorMessage):
             if answer.data.reason == "INVALID_CREDENTIALS":
                 if self._token is None:
-                    _warn(f"the shop refuses {user}", "AUTHENTICATION", most=1)
-                    raise StopUser
+                    self._warn(f"the shop refuses {user}", "AUTHENTICATION", most=1)
+                    raise Unwelcome
                 self._token = None  # it has served its 12 hours
             return False
         self._violation("AUTHENTICATION", login_remarks(answer.data, user))
@@ -206,10 +167,15 @@ class ShopClient:
         self._part.recorder.products(when, found.as_of, found.products, Kind.PRODUCTS, sold_out)
         for name, (_, stock) in found.products.items():
             self._part.board.seen(name, stock, found.as_of)
+            self._part.spellings.learn(name)
         return found.products
 
     def orders(self, limit: int, sent_ns: int = 0, ahead: int = 0) -> None:
-        """Look at the newest of one's own orders; `sent_ns` and `ahead` as above."""
+        """Look at the newest of one's own orders; `sent_ns` and `ahead` as above.
+
+        `limit`: how many, 1 to 1,000. Raises TypeError, ValueError if it is none.
+        """
+        checked_limit(limit)
         if not sent_ns:
             self._ensure_logged_in()
         began = sent_ns or time.monotonic_ns()
@@ -245,9 +211,13 @@ class ShopClient:
     def buy(self, items: Items, key: tuple[int, str] | None = None) -> Kind:
         """Order the items, and see to it that the outcome becomes known. Returns it.
 
-        With a `key` that was used it is a retry, or a mistake.
+        `items`: 1 to 100 pairs of a product's name and a quantity from 1 to 1,000,000. With a
+        `key` that was used it is a retry, or a mistake. Raises TypeError, ValueError before
+        anything is sent, if the shop would rightly refuse to read it.
         """
-        number, text = key or self._part.new_key()
+        part = self._part
+        items = checked_items(items, part.spellings)
+        number, text = checked_key(key, part.worker, part.tag) if key else part.new_key()
         request = order_lines(items, text)
         for attempt in range(1, ORDER_ATTEMPTS + 1):
             self._ensure_logged_in()
@@ -266,7 +236,7 @@ class ShopClient:
                     return False
             request = order_lines(unsettled.items, unsettled.text)
             outcome = self._order(request, unsettled.key, unsettled.text, unsettled.items)
-        except (Lost, Violation, StopUser):
+        except (Lost, Violation, Unwelcome):
             self.hang_up()
             return False
         return outcome not in {Kind.UNKNOWN, Kind.NOT_DONE}
@@ -283,6 +253,7 @@ class ShopClient:
                 self._tell("NEW_ORDER_ITEM", began, 0, None, "connection lost", problem)
         finally:
             if outcome is Kind.UNKNOWN:
+                self.hang_up()  # or its answer would be taken for the next request's
                 self._unknown(began, number, text, items)
         return outcome
 
@@ -353,7 +324,7 @@ class ShopClient:
             raise Violation(f"a {error.reason} without its facts")
         if name != NO_PRODUCT:
             if kind is Kind.NOT_FOUND:
-                _warn(f"the shop has no {name!r}", "NEW_ORDER_ITEM", most=1)
+                self._warn(f"the shop has no {name!r}", "NEW_ORDER_ITEM", most=1)
             self._part.board.refused(name)
         elif kind is Kind.SOLD_OUT:
             self._part.recorder.remark("tells of the stock of a product that does not exist")
@@ -381,12 +352,14 @@ class ShopClient:
         except Lost as problem:
             self._tell(name, began, reply.length, None, "connection lost", problem)
             raise
-        except GreenletExit:
-            self._part.waited(name, time.monotonic_ns() - began)
-            raise
         except Violation as problem:
             self._violated(name, problem)
             raise Lost("answered against the protocol", reported=True) from None
+        except BaseException as problem:  # such as the time-out of a workload that goes on
+            self.hang_up()  # or the answer would be taken for the next request's
+            if isinstance(problem, GreenletExit):
+                self._part.waited(name, time.monotonic_ns() - began)
+            raise
         self._violation(name, reply.remarks)
         answer, length = reply.messages[-1], reply.length
         if isinstance(answer, ErrorMessage):
@@ -423,74 +396,7 @@ class ShopClient:
         self.answered_ns = self._connection.received_ns
         return received
 
-    # Reporting.
-
-    def give_up(self) -> None:
-        """Wait no longer for the answer: what was waited so far is told, for it can't hide."""
-        self._arrived(UNANSWERED, time.monotonic_ns())
-
-    def _fire(
-        self, kind: str, name: str, began: int, answered: int, length: int, response: object
-    ) -> None:
-        if self._report is None:
-            return
-        if self.intended_ns and name not in ENTRANCE:
-            self._arrived(name, answered)
-        took_ms = (answered - began) / 1e6
-        self._report(
-            request_type=kind,
-            name=name,
-            start_time=time.time() - took_ms / 1000,
-            response_time=took_ms,
-            response_length=length,
-            response=response,
-            context={},
-            exception=None,
-        )
-
-    def _arrived(self, name: str, answered: int) -> None:
-        """Note the latency of the request that was meant to start at `intended_ns`."""
-        self._part.intended(name, self.intended_ns, answered)
-        self.intended_ns = 0
-
-    def _violation(self, name: str, remarks: Sequence[str]) -> None:
-        """Note what no correct shop could have answered, for the verdict."""
-        for text in remarks:
-            self._part.recorder.violation(violation_text(name, self._account.user, text))
-
     def _violated(self, name: str, problem: Violation) -> None:
         self.hang_up()
         self._violation(name, [f"is {problem}"])
         self._tell(name, time.monotonic_ns(), 0, None, "answered against the protocol", problem)
-
-    def _tell(
-        self,
-        name: str,
-        began: int,
-        length: int,
-        response: object,
-        failure: str = "",
-        problem: Exception | None = None,
-    ) -> None:
-        """Report a request that failed, by its kind, or a connection; log the first few."""
-        if self._report is None:
-            return
-        now = time.monotonic_ns()
-        if failure:
-            self._part.failed[name] += 1
-            _warn(failure, name, problem)
-        else:
-            self._part.other(name, now - began)
-        took_ms = (now - began) / 1e6
-        if self.intended_ns and failure and name not in ENTRANCE:
-            self._arrived(name, now)
-        self._report(
-            request_type="failed" if failure and name == "NEW_ORDER_ITEM" else REQUEST,
-            name=name,
-            start_time=time.time() - took_ms / 1000,
-            response_time=took_ms,
-            response_length=length,
-            response=response,
-            context={},
-            exception=Failed(failure) if failure else None,
-        )

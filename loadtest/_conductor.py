@@ -8,92 +8,85 @@ Knows neither the protocol nor the rules of the audit.
 """
 
 import inspect
-import itertools
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import _buying
+import _client
+import _wishes
 import gevent
 import locust.stats
-from _audit import Audit, CannotAsk
+from _audit import CannotAsk
+from _board import Board
 from _buying import Customer
-from _figures import figures
-from _keys import TAG_CHARACTERS, WORKERS_MAX
+from _connection import Misused
+from _one_run import OneRun
 from _options import (
-    NOWHERE,
-    WORKLOADS,
-    Account,
     Workload,
+    WrongUsage,
     accounts,
     add_options,
-    hot_product,
     objectives,
     parse_address,
     rate,
     workload,
 )
-from _part import Part, Report, Unsettled
-from _reports import latency_bucket, rule_row, tell_locust, write_files, write_html
+from _part import Part, Report
+from _reports import broken_rule, latency_bucket, rule_row, tell_locust, write_files, write_html
 from _schedule import Schedule
-from _slo import Slo
 from _summary import summary
 from _tab import add_tab, share
-from _workers import FINISH, REPORT, Roll, send
-from gevent.event import Event
-from gevent.pool import Pool
+from _workers import FINISH, REPORT, present, send
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import EventHook, Events
 from locust.rpc import Message
-from locust.runners import STATE_CLEANUP, STATE_STOPPING, MasterRunner, Runner, WorkerRunner
-
-from sportshop.audit import audit
-from sportshop.client.deadline import pause_s
+from locust.runners import (
+    STATE_CLEANUP,
+    STATE_INIT,
+    STATE_STOPPED,
+    STATE_STOPPING,
+    MasterRunner,
+    Runner,
+    WorkerRunner,
+)
 
 AUDIT_S_MAX = 600.0  # how long a process that is told to end waits for an audit in progress
-SETTLE_S_MAX = 15.0  # a shop that crashed and is being restarted is up by then
-OLD_S_MAX = 3.0
-SETTLERS = 20
+BEGIN_S_MAX = 5.0  # how long a runner takes from `test_start` to where it heeds a stop
+LOOK_S = 0.01
 EXIT_WRONG_USAGE, EXIT_INCONCLUSIVE = 2, 4
 WORST_FIRST = (3, 2, 4, 5, 1, 0)
 
 NOT_IN_WEB_UI = ("history", "report", "summary", "slo", "shop_users", "shop_users_file")
 """Options that a run takes from the command line only: files, passwords, what it has to reach."""
+CLIENT_FILES = {_client.__file__, _buying.__file__}
 
 _interrupts: list[float] = []
 _log = logging.getLogger("loadtest")
 
 
 class Conductor:
-    """One Locust process's part in a run: the whole of it, a worker's, or the master's."""
+    """One Locust process's part in its runs, one after the other.
+
+    What belongs to a run is in `OneRun`. Here is only what outlives it: the board that the web UI
+    shows, the exit codes of all runs, and what the command line fixed.
+    """
 
     def __init__(self) -> None:
-        self._part = Part()
-        self._address = NOWHERE
-        self._accounts: list[Account] = []
-        self._numbers = itertools.count()
-        self._audit = Audit(NOWHERE, [])
-        self._roll = Roll("")
-        self._under_way = False
-        self._closed = Event()
-        self._closed.set()
+        self._board = Board()
+        self._run = OneRun(self._board)
+        self._run.is_under_way = False
+        self._run.closed.set()
         self._exit_codes: set[int] = set()
-        self._unprinted = ""
-        self._about: dict[str, Any] = {}
-        self._rules: list[dict[str, Any]] = []
         self._fixed: dict[str, Any] = {}
-        self._workload = WORKLOADS["mixed"]
-        self._objectives: list[Slo] = []
-        self.schedule: Schedule | None = None
-        """Of an open workload."""
 
     def listen(self, events: Events) -> None:
         """Take part in Locust's events, and let it measure finer than by the millisecond."""
@@ -103,29 +96,37 @@ class Conductor:
         _listen(events.test_start, self._on_test_start)
         _listen(events.test_stopping, self._on_test_stopping)
         _listen(events.test_stop, self._on_test_stop)
+        _listen(events.user_error, self._on_user_error)
 
     # For users.
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule of an open workload."""
+        return self._run.schedule
+
+    @property
+    def is_open(self) -> bool:
+        """Whether shoppers may shop; those of a run that was called off stay away."""
+        return self._run.is_open
+
     def client(self, environment: Environment) -> Customer:
         """Return one more customer, under the next account of this process's own."""
+        run = self._run
         report = environment.events.request.fire
-        return Customer(self._part, self._address, self._next_account(environment), report)
+        return Customer(run.part, run.address, run.next_account(), report)
 
-    def hot_product(self, environment: Environment) -> str:
+    def hot_product(self) -> str:
         """Return the name of what nearly everybody wants in this run."""
-        return str(_options(environment).shop_hot_product)
+        return self._run.hot_product
 
     def workload(self) -> Workload:
         """Return what shoppers do in this run."""
-        return self._workload
+        return self._run.workload
 
-    def _next_account(self, environment: Environment) -> Account:
-        """Two workers share an account only where there are fewer accounts than workers."""
-        own = self._accounts
-        if isinstance(environment.runner, WorkerRunner):
-            workers = max(1, _options(environment).shop_workers)
-            own = own[environment.runner.worker_index % workers :: workers] or own
-        return own[next(self._numbers) % len(own)]
+    def client_failed(self, problem: Exception) -> None:
+        """Note that a customer met what it did not foresee: a fault of ours."""
+        self._run.fault("a customer", problem)
 
     # Before.
 
@@ -139,9 +140,9 @@ class Conductor:
             accounts(options)
             workload(options)
             rate(options)
-            self._objectives = objectives(options)
+            objectives(options)
             _check_files(options)
-        except (ValueError, OSError) as problem:
+        except WrongUsage as problem:
             print(f"loadtest: {problem}", file=sys.stderr)
             sys.exit(EXIT_WRONG_USAGE)
         self._fixed = {name: getattr(options, name) for name in NOT_IN_WEB_UI}
@@ -158,92 +159,55 @@ class Conductor:
             _listen(environment.events.worker_connect, self._on_worker)
         elif isinstance(runner, WorkerRunner):
             runner.register_message(FINISH, self._on_finish)
-        share(environment, self._part.board)
+        share(environment, self._board)
         if environment.web_ui is not None:
-            add_tab(environment, self._part.board, lambda: self._rules, self._closed.is_set)
+            add_tab(environment, self._board, lambda: self._run.rules, self._is_closed)
+
+    def _is_closed(self) -> bool:
+        return self._run.closed.is_set()
 
     # The beginning.
 
     def _on_test_start(self, environment: Environment, **_: Any) -> None:
-        """Begin a run, before any of its users does."""
-        self._closed.wait(AUDIT_S_MAX)  # the web UI may start a run while the last is audited
-        self._under_way = True
-        self._closed.clear()
-        self._rules = []
-        self._part = Part(board=self._part.board)
-        options = _options(environment)
-        if not isinstance(environment.runner, WorkerRunner):
-            vars(options).update(self._fixed)  # whoever reaches the web UI can post anything
-        self._accounts = accounts(options)
-        try:
-            self._address = parse_address(environment.host)
-        except ValueError as problem:  # the web UI takes anything
-            _log.error("%s", problem)
-            self._address = NOWHERE
-        runner = environment.runner
-        if not isinstance(runner, WorkerRunner):
-            # The workers get these with Locust's own options.
-            options.shop_run = secrets.token_hex(TAG_CHARACTERS // 2)
-            options.shop_hot_product = options.hot_product
-            options.shop_workers = len(runner.clients) if isinstance(runner, MasterRunner) else 1
-            options.shop_floor = 0
-            self._open(environment, options)
-        if self._address == NOWHERE:
-            return
-        self._workload = workload(options)
-        worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-        if worker >= WORKERS_MAX:
-            _log.error("more than %d workers: this one does not get to the shop", WORKERS_MAX)
-            worker, self._address = WORKERS_MAX, NOWHERE
-        board = self._part.board
-        board.begin(options.shop_run, self._stock(), options.shop_floor)
-        self._part = Part(options.shop_run, worker, options.shop_floor, board)
-        self._numbers = itertools.count()
-        per_second = rate(options) / max(1, options.shop_workers)
-        self.schedule = Schedule(per_second) if per_second else None
-
-    def _stock(self) -> dict[str, int]:
-        products = self._audit.opening.products if self._audit.opening else {}
-        return {name: stock for name, (_, stock) in products.items()}
-
-    def _open(self, environment: Environment, options: Namespace) -> None:
-        self._roll = Roll(options.shop_run)
-        if isinstance(environment.runner, MasterRunner):
-            for worker in environment.runner.clients:
-                self._roll.expect(worker)
-        self._audit = Audit(self._address, self._accounts)
-        self._about = {
-            "host": f"{self._address.host}:{self._address.port}",
-            "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        }
-        if self._address == NOWHERE:
-            _stop_soon(environment)
+        """Begin a run, before any of its users does. Whatever goes wrong, none of them shops."""
+        before = self._run
+        before.closed.wait(AUDIT_S_MAX)  # the web UI may start a run while the last is audited
+        run = self._run = OneRun(self._board)
+        if not before.closed.is_set():
+            self._not_begun(environment, run, "the run before this one is still being audited")
             return
         try:
-            self._about |= {
-                "workload": options.workload,
-                "weights": workload(options)._asdict(),  # the web UI takes anything here, too
-                "rate": rate(options),
-                "shape": type(environment.shape_class).__name__ if environment.shape_class else "",
-            }
-            opening = self._audit.open()
-            options.shop_hot_product = hot_product(self._stock(), options.hot_product)
-            options.shop_floor = opening.as_of
-        except ValueError as problem:
-            self._call_off(environment, str(problem))
+            self._begin(environment, run)
+        except WrongUsage as problem:
+            self._not_begun(environment, run, str(problem))
         except CannotAsk as problem:
-            if problem.is_unknown_account:
-                user = self._accounts[0].user
-                self._call_off(environment, f"--shop-users: the shop refuses {user}: {problem}")
-            else:
-                _log.error("no test without a shop (`make serve` starts one): %s", problem)
+            _log.error("no test without a shop (`make serve` starts one): %s", problem)
+            _stop_soon(environment)
+        except Exception as problem:
+            _log.exception("the run could not begin")
+            run.fault("the run could not begin", problem)
+            if not isinstance(environment.runner, WorkerRunner):
                 _stop_soon(environment)
 
-    def _call_off(self, environment: Environment, problem: str) -> None:
+    def _begin(self, environment: Environment, run: OneRun) -> None:
+        options, runner = _options(environment), environment.runner
+        if isinstance(runner, WorkerRunner):
+            run.join(options, environment.host, runner.client_id)
+            return
+        vars(options).update(self._fixed)  # whoever reaches the web UI can post anything
+        team = present(runner) if isinstance(runner, MasterRunner) else []
+        run.lead(options, environment.host, team, _about(environment))
+        if run.is_open:
+            _announce(run, options)
+
+    def _not_begun(self, environment: Environment, run: OneRun, problem: str) -> None:
         """End a run that was asked for wrongly before it begins: there is nothing to audit."""
-        self._address = NOWHERE
-        self._under_way = False
-        self._closed.set()
+        if isinstance(environment.runner, WorkerRunner):
+            _log.error("%s", problem)
+            run.part.problems.append(f"a worker did not take part: {problem}")
+            return
+        run.is_under_way = False
+        run.closed.set()
         if _options(environment).headless:
             print(f"loadtest: {problem}", file=sys.stderr)
             self._exit_codes.add(EXIT_WRONG_USAGE)
@@ -252,14 +216,28 @@ class Conductor:
         _stop_soon(environment)
 
     def _on_worker(self, client_id: str, **_: Any) -> None:
-        self._roll.expect(client_id)
+        if self._run.is_under_way:
+            self._run.roll.expect(client_id)
+
+    # In the middle.
+
+    def _on_user_error(self, exception: Exception, tb: TracebackType | None, **_: Any) -> None:
+        """Count an exception in a task; one in the middle of the client is a fault of ours."""
+        self._run.part.task_failed(exception)
+        files = set()
+        while tb is not None:
+            files.add(tb.tb_frame.f_code.co_filename)
+            tb = tb.tb_next
+        is_workload_s = _wishes.__file__ in files or isinstance(exception, Misused)
+        if files & CLIENT_FILES and not is_workload_s:
+            self.client_failed(exception)
 
     # The end.
 
     def _on_test_stopping(self, **_: Any) -> None:
         """Let nobody else arrive, while those who are there go home."""
-        if self.schedule is not None:
-            self.schedule.end(time.monotonic_ns())
+        if self._run.schedule is not None:
+            self._run.schedule.end(time.monotonic_ns())
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
         """End a run. Its users have stopped, except a headless master's.
@@ -267,99 +245,51 @@ class Conductor:
         In a greenlet of its own: a user who ends the run is killed by that, the audit is not, and
         what he had begun to do with the run has to go on after it.
         """
-        if self._under_way:
-            self._under_way = False
-            end = gevent.spawn(self._end, environment)
+        run = self._run
+        if run.is_under_way:
+            run.is_under_way = False
+            end = gevent.spawn(self._end, environment, run)
             try:
                 end.join()
             except gevent.GreenletExit:
                 end.join()
                 gevent.kill(gevent.getcurrent())  # later, as it was meant
         else:
-            self._closed.wait(AUDIT_S_MAX)  # a worker may be stopped twice at once
+            run.closed.wait(AUDIT_S_MAX)  # a worker may be stopped twice at once
 
-    def _end(self, environment: Environment) -> None:
+    def _end(self, environment: Environment, run: OneRun) -> None:
         runner = environment.runner
         try:
             if isinstance(runner, WorkerRunner):
-                send(runner, self._finish())
+                if run.part.tag:
+                    send(runner, run.finish())
             elif isinstance(runner, MasterRunner):
-                self._roll.collect(runner)
-                missing = [f"worker {name} did not report" for name in self._roll.missing()]
-                self._close(environment, self._roll.reports(), missing)
+                run.roll.collect(runner)
+                self._close(environment, run, run.roll.reports())
             else:
-                self._close(environment, [self._finish()], [])
-        except Exception:
+                self._close(environment, run, [run.finish()])
+        except Exception as problem:
             _log.exception("the audit failed")
             self._exit_codes.add(EXIT_INCONCLUSIVE)
+            told = f"the audit itself failed: {type(problem).__name__}: {problem}"
+            run.rules = [broken_rule(told)]
+            run.unprinted = f"audit     INCONCLUSIVE: {told}"
         finally:
-            self._closed.set()
+            run.closed.set()
 
-    def _finish(self) -> Report:
-        """Settle what is unknown, and return this process's part."""
-        self._part.ended_ns = time.monotonic_ns()
-        if self.schedule is not None:
-            self._part.missed = self.schedule.missed()
-            self.schedule = None
-        for order in self._part.unsettled.values():
-            self._part.waited("NEW_ORDER_ITEM", self._part.ended_ns - order.sent_ns)
-        self._settle()
-        if self._part.unsettled:
-            never = len(self._part.unsettled)
-            self._part.failed["NEW_ORDER_ITEM"] += never
-            _log.error("%d orders were not answered, though they were sent again", never)
-        return self._part.report()
-
-    def _settle(self) -> None:
-        """Ask once more for what was sold long ago, then for what has an unknown outcome."""
-        part = self._part
-        self._ask(part.old_keys, Customer.ask_again, time.monotonic() + OLD_S_MAX)
-        gives_up_at = time.monotonic() + SETTLE_S_MAX
-        failures = 0
-        while part.unsettled and time.monotonic() < gives_up_at:
-            before = len(part.unsettled)
-            self._ask(list(part.unsettled.values()), Customer.settle, gives_up_at)
-            if len(part.unsettled) == before:
-                failures += 1
-                gevent.sleep(pause_s(failures))
-
-    def _ask(
-        self,
-        orders: Iterable[Unsettled],
-        ask: Callable[[Customer, Unsettled], bool],
-        gives_up_at: float,
-    ) -> None:
-        """Send orders again with their keys, each as its customer."""
-        by_account: dict[Account, list[Unsettled]] = {}
-        for order in orders:
-            by_account.setdefault(order.account, []).append(order)
-        pool = Pool(SETTLERS)
-        for account, own in by_account.items():
-            pool.spawn(_ask_each, Customer(self._part, self._address, account), own, ask)
-        pool.join(max(0.0, gives_up_at - time.monotonic()))
-        pool.kill()
-
-    def _close(self, environment: Environment, reports: list[Report], missing: list[str]) -> None:
+    def _close(self, environment: Environment, run: OneRun, reports: list[Report]) -> None:
         """Close the books, tell Locust, write the files."""
         options = _options(environment)
         vars(options).update(self._fixed)  # the web UI takes a form also while a run goes on
         assert environment.runner is not None  # noqa: S101 - it ran
-        self._about |= {
-            "users": environment.runner.target_user_count,
-            "workers": options.shop_workers,
-            "hot_product": options.shop_hot_product,
-        }
-        history = self._audit.close(reports, missing, self._about, options.alone)
-        began = time.monotonic()
-        verdicts = audit(history)
-        took = time.monotonic() - began
-        found = figures(history, reports, verdicts, took, self._objectives)
+        history, verdicts, found = run.close(reports, environment.runner.target_user_count)
+        code = found["exit_code"]
         if not write_files(options, history, found):
-            found["exit_code"] = found["exit_code"] or 1
-        self._exit_codes.add(found["exit_code"])
-        self._rules = [rule_row(verdict) for verdict in verdicts]
-        self._part.board.end(found["run"]["seconds"])
-        self._unprinted = summary(found)
+            code = code or 1
+        self._exit_codes.add(code)
+        run.rules = [rule_row(verdict) for verdict in verdicts]
+        self._board.end(found["run"]["seconds"])
+        run.unprinted = summary(found)
         tell_locust(environment.events.request.fire, verdicts, time.time())
         if options.csv_prefix:  # Locust writes these files once a second, and not at the end
             gevent.sleep(1.5 * locust.stats.CSV_STATS_INTERVAL_SEC)
@@ -368,26 +298,27 @@ class Conductor:
 
     def _on_report(self, msg: Message, **_: Any) -> None:
         """On the master: a worker reports."""
-        self._roll.receive(msg.node_id, msg.data)
+        self._run.roll.receive(msg.node_id, msg.data)
 
     def _on_finish(self, environment: Environment, msg: Message, **_: Any) -> None:
-        """On a worker: the master closes the books of the run that bears the tag."""
+        """On a worker: the master closes the books of the run that has the tag."""
         runner = environment.runner
         assert isinstance(runner, WorkerRunner)  # noqa: S101 - registered on no other
-        if self._under_way:
+        tag, team = msg.data["tag"], msg.data["team"]
+        if self._run.is_under_way:
             _stop(runner)
-        elif self._part.tag != msg.data["tag"]:
-            send(runner, Part(msg.data["tag"], runner.worker_index).report())  # it had no users
+        elif self._run.part.tag != tag and runner.client_id in team:  # it had no users
+            send(runner, Part(tag, team.index(runner.client_id)).report())
 
     def _on_quitting(self, environment: Environment, **_: Any) -> None:
         """End the run if nobody has, and fix the exit code while it can be fixed."""
-        runner = environment.runner
+        runner, run = environment.runner, self._run
         assert runner is not None  # noqa: S101 - Locust quits what it has started
-        if self._under_way and runner.state not in {STATE_CLEANUP, STATE_STOPPING}:
+        if run.is_under_way and runner.state not in {STATE_CLEANUP, STATE_STOPPING}:
             _stop(runner)
             self._on_test_stop(environment)  # a master that has not begun does not fire it
-        self._closed.wait(AUDIT_S_MAX)
-        if not self._closed.is_set():
+        run.closed.wait(AUDIT_S_MAX)
+        if not run.closed.is_set():
             self._exit_codes.add(EXIT_INCONCLUSIVE)
         if self._exit_codes:
             worst = next(code for code in WORST_FIRST if code in self._exit_codes)
@@ -396,11 +327,33 @@ class Conductor:
 
     def _print(self, options: Namespace) -> None:
         """Print the summary, unless it was; where Locust puts its JSON it has no place."""
-        if self._unprinted:
+        run = self._run
+        if run.unprinted:
             stream = sys.stderr if options.json else sys.stdout
-            printable = self._unprinted.encode(stream.encoding, "replace").decode(stream.encoding)
+            printable = run.unprinted.encode(stream.encoding, "replace").decode(stream.encoding)
             print(printable, file=stream, flush=True)
-        self._unprinted = ""
+        run.unprinted = ""
+
+
+def _about(environment: Environment) -> dict[str, Any]:
+    """Return what is known of a run before it begins, for people."""
+    options, classes = _options(environment), environment.user_classes
+    own = [one.__name__ for one in classes if not getattr(one, "follows_workload", False)]
+    names = [options.workload] if len(own) < len(classes) else []
+    shape = environment.shape_class
+    return {
+        "workload": " and ".join([*names, *own]),
+        "weights": workload(options)._asdict() if names else {},
+        "shape": type(shape).__name__ if shape else "",
+    }
+
+
+def _announce(run: OneRun, options: Namespace) -> None:
+    """Say where orders go, before the first one does."""
+    if options.host or not options.headless:
+        _log.info("%s", run.announcement)
+    else:
+        _log.warning("no --host was given: %s", run.announcement)
 
 
 def _prepare_process() -> None:
@@ -425,23 +378,12 @@ def _interrupt() -> None:
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
-def _ask_each(
-    client: Customer, orders: Iterable[Unsettled], ask: Callable[[Customer, Unsettled], bool]
-) -> None:
-    try:
-        for order in orders:
-            if not ask(client, order):
-                break
-    finally:
-        client.hang_up()
-
-
 def _check_files(options: Namespace) -> None:
-    """See that the files that are to be written have a folder. Raises ValueError."""
+    """See that the files that are to be written have a folder. Raises WrongUsage."""
     for flag in ("history", "report", "summary"):
         path = getattr(options, flag)
         if path and (not os.access(Path(path).parent, os.W_OK) or Path(path).is_dir()):
-            raise ValueError(f"--{flag}: {path}: cannot be written there")
+            raise WrongUsage(f"--{flag}: {path}: cannot be written there")
 
 
 def _options(environment: Environment) -> Namespace:
@@ -466,4 +408,15 @@ def _stop_soon(environment: Environment) -> None:
     """Stop a run that is only about to begin; without a web UI that ends the process."""
     runner = environment.runner
     assert runner is not None  # noqa: S101 - it is the runner that begins it
-    gevent.spawn(runner.quit if _options(environment).headless else runner.stop)
+    if _options(environment).headless:
+        gevent.spawn(runner.quit)
+    else:
+        gevent.spawn(_stop_when_begun, runner)
+
+
+def _stop_when_begun(runner: Runner) -> None:
+    """Stop a runner as soon as it heeds that: while it only begins to begin it does not."""
+    gives_up_at = time.monotonic() + BEGIN_S_MAX
+    while runner.state in {STATE_INIT, STATE_STOPPED} and time.monotonic() < gives_up_at:
+        gevent.sleep(LOOK_S)
+    runner.stop()

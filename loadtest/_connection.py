@@ -32,6 +32,10 @@ class Unframed(Lost):
     """What came has no end within a frame, which is against the protocol."""
 
 
+class Misused(RuntimeError):
+    """Two greenlets want answers from one connection: nobody could tell whose is whose."""
+
+
 class Connection:
     """An open connection. Not for two greenlets at once; whoever loses it has to close it."""
 
@@ -61,6 +65,13 @@ class Connection:
             watcher.close()
         self._file = -1
         self._socket.close()
+        if self._waiter is not None:  # somebody else waits, who would do so for ever
+            self._failure = "hung up"
+            get_hub().loop.run_callback(self._wake, self._waiter)
+
+    def _wake(self, waiter: "Waiter[None]") -> None:
+        if self._waiter is waiter:
+            waiter.switch(None)
 
     def send(self, request: bytes) -> None:
         """Send all of it, waiting only for a shop that does not read. Raises Lost."""
@@ -80,7 +91,7 @@ class Connection:
             raise Lost(str(problem)) from None
 
     def receive_line(self) -> bytes:
-        """Wait for the next line and return it with its LF. Raises Lost."""
+        """Wait for the next line and return it with its LF. Raises Lost, Misused."""
         while True:
             buffer, begin = self._buffer, self._read
             end = buffer.find(b"\n", begin) + 1
@@ -94,6 +105,8 @@ class Connection:
             self._wait()
 
     def _wait(self) -> None:
+        if self._waiter is not None:
+            raise Misused("a customer can wait for one answer at a time: one greenlet each")
         self._waiter = Waiter()
         self._since_s = time.monotonic()
         try:

@@ -47,6 +47,7 @@ REQUESTS = {
 READ_REQUESTS = ("GET_PRODUCTS", "GET_ORDERS")
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9, "p99.99": 99.99}
 NS = 1_000_000_000
+RATE_S_MIN = 0.1  # a rate over less is noise: four requests in a microsecond are no 4,000,000/s
 STOCK_POINTS_MAX = 600  # of a stock over time: a screen shows no more
 EXIT_FAILED, EXIT_VIOLATED, EXIT_INCONCLUSIVE, EXIT_SLO = 1, 3, 4, 5
 
@@ -83,7 +84,9 @@ def figures(
         "throughput": run.throughput(),
         "latencies_ms": run.latencies(),
         "intended_latencies_ms": _intended(reports),
-        "missed_arrivals": sum(report.missed for report in reports),
+        "missed_arrivals": sum(report.missed for report in reports)
+        + round(about.get("lost_per_s", 0) * run.seconds),
+        "task_errors": _task_errors(reports),
         "slos": [],
         "proof": {
             "outcome": str(worst(verdicts)),
@@ -108,7 +111,8 @@ def exit_code(summary: Mapping[str, Any]) -> int:
         return EXIT_INCONCLUSIVE
     if not all(slo["kept"] for slo in summary["slos"]):
         return EXIT_SLO
-    return EXIT_FAILED if any(row["failed"] for row in summary["latencies_ms"]) else 0
+    failed = summary["task_errors"] or any(row["failed"] for row in summary["latencies_ms"])
+    return EXIT_FAILED if failed else 0
 
 
 class _Run:
@@ -139,6 +143,14 @@ class _Run:
         took = self._of["took"][self._asked]
         self._took_ms = took / 1e3
         self._answered = took < TOOK_MAX
+        numbers = dict(zip(self._of["worker"][self._asked].tolist(), clock.tolist(), strict=True))
+        failed_s = [
+            (np.array(report.failed_ns, np.int64) - began[numbers[report.block.worker]]) / NS
+            for report in reports
+            if report.block.worker in numbers
+        ]
+        self._failed_s = np.concatenate([np.zeros(0), *failed_s])
+        """When orders failed: in the record those of an unknown outcome look like any."""
         ends = self._at_s + np.where(self._answered, self._took_ms / 1e3, 0)
         self._end_s = ends
         # A shop that answers no more does not make the run shorter.
@@ -160,13 +172,17 @@ class _Run:
         counts["failed"] += lost
         counts["unknown"] = max(0, counts["unknown"] - lost)
         counts["requests"] = self._requests()
-        seconds = max(self.seconds, 1e-9)
         told: dict[str, Any] = {
-            name: {"count": count, "per_s": round(count / seconds, 2)}
-            for name, count in counts.items()
+            name: {"count": count, "per_s": self._rate(count)} for name, count in counts.items()
         }
         told["refused"]["not_found"] = self._not_found()
         return told
+
+    def _rate(self, count: int) -> float | None:
+        """Return how many there were per second; of a moment that says nothing."""
+        if not count:
+            return 0.0
+        return round(count / self.seconds, 2) if self.seconds >= RATE_S_MIN else None
 
     def _not_found(self) -> int:
         """Return how many orders were of products that do not exist, but for those on purpose."""
@@ -227,9 +243,11 @@ class _Run:
         second = np.minimum(self._end_s.astype(np.int64), count - 1)
         kind = self._kind[self._asked]
         series: dict[str, Any] = {"second": list(range(count))}
-        for name in ("accepted", "refused", "replayed", "failed"):
+        for name in ("accepted", "refused", "replayed"):
             some = np.isin(kind, OUTCOMES[name])
             series[name] = np.bincount(second[some], minlength=count).tolist()
+        at = np.clip(self._failed_s, 0, count - 1).astype(np.int64)
+        series["failed"] = np.bincount(at, minlength=count).tolist()
         orders = np.isin(kind, ORDERS) & self._answered
         series |= {"p50_ms": [], "p99_ms": []}
         by_second = np.argsort(second[orders], kind="stable")
@@ -287,6 +305,14 @@ class _Run:
         newest = np.where(position == np.maximum.accumulate(position), np.arange(len(order)), 0)
         left = books.stock[rows][of_hot][order][np.maximum.accumulate(newest)]
         return np.concatenate([np.zeros(len(start)), at_s]), np.concatenate([start, left])
+
+
+def _task_errors(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """Return the exceptions of the workload's own tasks, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for report in reports:
+        counts.update(report.task_errors)
+    return [{"error": error, "count": count} for error, count in counts.most_common()]
 
 
 def _intended(reports: Sequence[Report]) -> list[dict[str, Any]]:

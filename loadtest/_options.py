@@ -3,7 +3,6 @@
 Knows no socket and no run: a test drives it by calling it.
 """
 
-import csv
 from argparse import Namespace
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from _slo import MISSED, Slo, parse
+
+from sportshop.catalogue import CatalogueError, read_rows
 
 if TYPE_CHECKING:  # importing Locust patches the sockets of whoever does
     from locust.argument_parser import LocustArgumentParser
@@ -36,6 +37,10 @@ INTENDED_NAMES = ("NEW_ORDER_ITEM", "GET_PRODUCTS", "GET_ORDERS", "unanswered", 
 """What latencies are measured of, from sending and from the intended start."""
 WEIGHT_MAX = 1_000
 RATE_MAX = 10_000_000
+
+
+class WrongUsage(ValueError):
+    """A run that can't be as it was asked for: the message names the option."""
 
 
 class Address(NamedTuple):
@@ -167,24 +172,24 @@ def add_options(parser: "LocustArgumentParser") -> None:
 
 
 def workload(options: Namespace) -> Workload:
-    """Return the weights that the options come to. Raises ValueError."""
+    """Return the weights that the options come to. Raises WrongUsage."""
     if options.workload not in WORKLOADS:
-        raise ValueError(f"--workload: expected one of {', '.join(WORKLOADS)}")
+        raise WrongUsage(f"--workload: expected one of {', '.join(WORKLOADS)}")
     weights = WORKLOADS[options.workload]._asdict()
     for name in weights:
         text = str(getattr(options, f"weight_{name}", "") or "").strip()
         if text:
             flag = f"--weight-{name.replace('_', '-')}"
             if not text.isdecimal() or int(text) > WEIGHT_MAX:
-                raise ValueError(f"{flag}: expected a number from 0 to {WEIGHT_MAX}, got {text!r}")
+                raise WrongUsage(f"{flag}: expected a number from 0 to {WEIGHT_MAX}, got {text!r}")
             weights[name] = int(text)
     if not any(weights.values()):
-        raise ValueError("--weight-…: all are 0, so shoppers have nothing to do")
+        raise WrongUsage("--weight-…: all are 0, so shoppers have nothing to do")
     return Workload(**weights)
 
 
 def rate(options: Namespace) -> float:
-    """Return the arrivals per second of an open workload, or 0. Raises ValueError."""
+    """Return the arrivals per second of an open workload, or 0. Raises WrongUsage."""
     text = str(options.rate or "").strip()
     if not text:
         return 0.0
@@ -193,32 +198,32 @@ def rate(options: Namespace) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= RATE_MAX:
-        raise ValueError(
+        raise WrongUsage(
             f"--rate: expected arrivals per second, over 0 and up to {RATE_MAX:,}, got {text!r}"
         )
     return number
 
 
 def objectives(options: Namespace) -> list[Slo]:
-    """Return the objectives of the run, each of something that is measured. Raises ValueError."""
+    """Return the objectives of the run, each of something that is measured. Raises WrongUsage."""
     try:
         wanted = [parse(text) for text in options.slo or []]
     except ValueError as problem:
-        raise ValueError(f"--slo: {problem}") from None
+        raise WrongUsage(f"--slo: {problem}") from None
     for slo in wanted:
         open_only = slo.intended or slo.measure == MISSED
         if open_only and getattr(options, "headless", True) and not rate(options):
-            raise ValueError(f"--slo: {slo.text!r} needs --rate: without it no arrival is intended")
+            raise WrongUsage(f"--slo: {slo.text!r} needs --rate: without it no arrival is intended")
         known = INTENDED_NAMES if slo.intended else REQUEST_NAMES
         if slo.name not in known:
-            raise ValueError(
+            raise WrongUsage(
                 f"--slo: {slo.text!r}: there are no requests {slo.name!r}, only {', '.join(known)}"
             )
     return wanted
 
 
 def parse_address(host: str | None) -> Address:
-    """Read `--host`: tcp://HOST:PORT, HOST:PORT or HOST. Raises ValueError."""
+    """Read `--host`: tcp://HOST:PORT, HOST:PORT or HOST. Raises WrongUsage."""
     text = host or HOST
     try:
         parts = urlsplit(text if "//" in text else f"//{text}")
@@ -226,59 +231,54 @@ def parse_address(host: str | None) -> Address:
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in {"", "tcp"} or not parts.hostname or not port or parts.path.strip("/"):
-        raise ValueError(f"--host: expected tcp://HOST:PORT or HOST:PORT, got {text!r}")
+        raise WrongUsage(f"--host: expected tcp://HOST:PORT or HOST:PORT, got {text!r}")
     return Address(parts.hostname, port)
 
 
 def accounts(options: Namespace) -> list[Account]:
-    """Return the accounts that the options name, at least one. Raises ValueError, OSError."""
+    """Return the accounts that the options name, at least one. Raises WrongUsage."""
     if options.shop_users_file:
         return _accounts_in(Path(options.shop_users_file))
     found = [Account(*pair.split(":", 1)) for pair in options.shop_users.split(",") if ":" in pair]
     wanted = len(options.shop_users.split(","))
     if len(found) < wanted or not all(account.user for account in found):
-        raise ValueError("--shop-users: expected user:password, one or more, with commas between")
+        raise WrongUsage("--shop-users: expected user:password, one or more, with commas between")
     return found
 
 
 def _accounts_in(path: Path) -> list[Account]:
-    flag = f"--shop-users-file: {path}"
-    if not path.is_file():
-        raise ValueError(f"{flag}: no such file")
+    """Read a CSV file as the shop reads its own; no error shows a password."""
+    flag = "--shop-users-file"
+    found = []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.DictReader(file)
-            for column in Account._fields:
-                if column not in (lines.fieldnames or ()):
-                    raise ValueError(f"{flag}: no column {column}")
-            found = []
-            for row in lines:
-                account = Account(row["user"], row["password"])
-                for column, value in account._asdict().items():
-                    if not value:
-                        raise ValueError(f"{flag}: line {lines.line_num}: no {column}")
-                found.append(account)
-    except UnicodeDecodeError:
-        raise ValueError(f"{flag}: not UTF-8") from None
+        for row in read_rows(path, Account._fields):
+            account = Account(**row.cells)
+            for column, value in account._asdict().items():
+                if not value:
+                    raise WrongUsage(f"{flag}: {path}, line {row.line}: no {column}")
+            found.append(account)
+    except CatalogueError as problem:
+        told = str(problem).split(", found ")[0]  # what was found may be a password
+        raise WrongUsage(f"{flag}: {told}") from None
     if not found:
-        raise ValueError(f"{flag}: no account")
+        raise WrongUsage(f"{flag}: {path}: no account")
     return found
 
 
 def hot_product(stock: Mapping[str, int], wanted: str) -> str:
     """Return what nearly everybody will want: `wanted`, or the default, or one that runs out.
 
-    That is the scarcest product that lasts for some seconds. Raises ValueError if the shop does
+    That is the scarcest product that lasts for some seconds. Raises WrongUsage if the shop does
     not have `wanted`, or nothing at all.
     """
     if wanted:
         if wanted not in stock:
             near = get_close_matches(wanted, stock, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"--hot-product: the shop has no {wanted!r}{hint}")
+            raise WrongUsage(f"--hot-product: the shop has no {wanted!r}{hint}")
         return wanted
     if not stock:
-        raise ValueError("the shop has no products")
+        raise WrongUsage("the shop has no products")
     if stock.get(HOT_PRODUCT, 0) > 0:
         return HOT_PRODUCT
     lasting = {name: left for name, left in stock.items() if left >= HOT_STOCK_MIN}

@@ -17,6 +17,7 @@ from _chart import text as _text
 
 POINTS_MAX = 600  # of a line: a screen shows no more, and the page of a long soak stays small
 SECOND_PART_MIN = 0.25  # a rate taken over less of a second would be noise
+ALONE_PART_MIN = 0.1  # where there is no other to show, rather that than nothing
 QUICK_PART = 0.2  # of a run: a stock that is gone sooner is shown alone
 FALL_PART = 0.8  # of that chart: the fall; the rest shows that it stays so
 PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9", "p99.99")
@@ -48,6 +49,7 @@ def page(summary: Mapping[str, Any]) -> str:
     passed = summary["proof"]["outcome"] == "pass"
     sections = (
         "" if passed else proof,  # evidence comes before everything else
+        _task_errors(summary.get("task_errors", ())),
         _throughput(summary["throughput"]),
         _latencies("Latency", "From sending a request to its answer.", summary["latencies_ms"]),
         _intended(summary["intended_latencies_ms"], summary["missed_arrivals"]),
@@ -120,6 +122,15 @@ def _throughput(throughput: Mapping[str, Mapping[str, float]]) -> str:
     return _section(
         "Throughput", "Apart by outcome: a refusal costs the shop less than a sale.", table
     )
+
+
+def _task_errors(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return nothing where every task of the workload ended as it should."""
+    if not errors:
+        return ""
+    rows = [[f"<code>{_text(error['error'])}</code>", _number(error["count"])] for error in errors]
+    note = "Exceptions in tasks: mistakes of the workload, of which the shop was not asked."
+    return _section("Errors in the workload", note, _table(("exception", "count"), rows))
 
 
 def _latencies(title: str, note: str, rows: Iterable[Mapping[str, Any]]) -> str:
@@ -260,7 +271,7 @@ def _buckets(seconds: Sequence[int], run_s: float) -> list[_Bucket]:
 
 def _per_second(count: float, begin: float, end: float, alone: bool) -> Number:
     part = end - begin
-    return count / part if alone or part >= SECOND_PART_MIN else None
+    return count / part if part >= (ALONE_PART_MIN if alone else SECOND_PART_MIN) else None
 
 
 def _whole(values: Sequence[Number], buckets: Sequence[_Bucket]) -> Sequence[Number]:

@@ -14,6 +14,7 @@ import msgspec
 from _board import Board
 from _keys import key_text
 from _options import Account
+from _wishes import Spellings
 from hdrh.histogram import HdrHistogram
 
 from sportshop.audit import Block, Recorder
@@ -23,6 +24,10 @@ DIGITS = 3
 FOREVER = 2**63 - 1
 OLD_KEYS_MAX = 50
 LENT_MAX = 50
+FAILED_MAX = 1_000_000
+ORDER = "NEW_ORDER_ITEM"
+ERRORS_MAX = 20  # of the workload, told apart
+ERROR_CHARACTERS_MAX = 200
 NAMESPACE = Path("/proc/self/ns/time")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -57,6 +62,14 @@ class Report(msgspec.Struct):
     """What was asked after this, on the worker's clock, was no load."""
     waits: dict[str, bytes] = {}
     """By request: how long was waited in vain for answers that had not come by then."""
+    task_errors: dict[str, int] = {}
+    """Exceptions in the workload's tasks: how many, by what they say."""
+    problems: list[str] = []
+    """Why this is not everything, if it is not."""
+    faults: list[str] = []
+    """What went wrong in the load test itself."""
+    failed_ns: list[int] = []
+    """When orders failed, on the worker's clock: the first of them."""
 
 
 class Part:
@@ -80,9 +93,17 @@ class Part:
         self._lent: deque[Unsettled] = deque(maxlen=LENT_MAX)
         self.missed = 0
         self.board = board or Board()
+        self.spellings = Spellings()
+        """Of the products' names, as the shop writes them."""
+        self.warned: Counter[str] = Counter()
+        """What was logged, and how often: more of a kind says nothing new."""
+        self.task_errors: Counter[str] = Counter()
+        self.problems: list[str] = []
+        """Why the record is not everything, if it is not."""
         self._keys = 0
         self.failed: Counter[str] = Counter()
         """Requests that failed, by name."""
+        self._failed_ns: list[int] = []
         self.ended_ns = FOREVER
         self._intended: dict[str, HdrHistogram] = {}
         self._others: dict[str, HdrHistogram] = {}
@@ -119,6 +140,19 @@ class Part:
         """Note how long an answer did not come: its latency is that or more."""
         _note(self._waits, name, ns)
 
+    def order_failed(self, when_ns: int) -> None:
+        """Count an order that failed, and note when."""
+        self.failed[ORDER] += 1
+        if len(self._failed_ns) < FAILED_MAX:
+            self._failed_ns.append(when_ns)
+
+    def task_failed(self, problem: BaseException) -> None:
+        """Note an exception in a task of the workload."""
+        text = f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS_MAX]
+        if text not in self.task_errors and len(self.task_errors) >= ERRORS_MAX:
+            text = f"{type(problem).__name__} and others"
+        self.task_errors[text] += 1
+
     def report(self) -> Report:
         """Return everything."""
         return Report(
@@ -131,6 +165,9 @@ class Part:
             dict(self.failed),
             self.ended_ns,
             _encoded(self._waits),
+            dict(self.task_errors),
+            self.problems,
+            failed_ns=self._failed_ns,
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from _client import Report
+from _measured import Report
 from _page import page
 from locust.env import Environment
 from locust.html import get_html_report, process_html_filename
@@ -76,6 +76,11 @@ def rule_row(verdict: Verdict) -> dict[str, Any]:
         "found": verdict.found,
         "evidence": "; ".join(verdict.evidence),
     }
+
+
+def broken_rule(why: str) -> dict[str, Any]:
+    """Return the one row of the web UI where there is no verdict."""
+    return rule_row(Verdict("the run is audited", Outcome.INCONCLUSIVE, (why,), 1))
 
 
 def write_files(options: Namespace, history: History, figures: Mapping[str, Any]) -> bool:

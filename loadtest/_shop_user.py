@@ -26,8 +26,9 @@ from _options import HOST
 from gevent import GreenletExit, sleep
 from locust import User, events
 from locust.env import Environment
-from locust.exception import StopUser
 from locust.user.task import DefaultTaskSet
+
+FAILED_S = 1.0  # after a task that raised an exception, where there is no schedule to keep
 
 alarm = Alarm()
 conductor = Conductor()
@@ -42,20 +43,25 @@ class ShopUser(User):
 
     abstract = True
     host = HOST
+    follows_workload = False
+    """Whether `--workload` says what this user does."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.shop: Customer = conductor.client(environment)
-        self.hot = conductor.hot_product(environment)
+        self.hot = conductor.hot_product()
         self.seen: list[str] = [self.hot]
 
     def on_start(self) -> None:
         """Log in. Patiently: an exception here would end this user for good."""
         self._taskset_instance = Rounds(self)
+        if not conductor.is_open:
+            raise GreenletExit
         try:
-            self.shop.log_in()
-        except StopUser:
-            raise GreenletExit from None  # Locust would log a traceback for everyone refused
+            self.shop.log_in()  # Locust takes Unwelcome for this user's end, as any GreenletExit
+        except Exception as problem:
+            conductor.client_failed(problem)
+            raise
         self.wait()  # type: ignore[no-untyped-call]  # Locust has no types there
 
     def on_stop(self) -> None:
@@ -65,7 +71,7 @@ class ShopUser(User):
             if schedule.is_due(turn_ns):
                 self.shop.give_up()
             else:
-                schedule.give_back()
+                schedule.give_back(turn_ns)
         self.shop.hang_up()
 
     def wait_time(self) -> float:
@@ -105,11 +111,24 @@ class Rounds(DefaultTaskSet):
         super().__init__(user)
         self._shop = user.shop
         self._answered_ns = 0
+        self.has_failed = False
 
     def _sleep(self, seconds: float) -> None:
         answered_ns = self._shop.answered_ns
-        if seconds and self._shop.intended_ns > time.monotonic_ns():
+        if self.has_failed and not seconds:
+            sleep(FAILED_S)
+        elif seconds and self._shop.intended_ns > time.monotonic_ns():
             alarm.sleep_until(self._shop.intended_ns)
         elif seconds or answered_ns == self._answered_ns:
             sleep(seconds)
         self._answered_ns = answered_ns
+        self.has_failed = False
+
+
+def on_user_error(user_instance: object, **_: object) -> None:
+    """Let who has just failed pause: a task that always fails would fill the log."""
+    if isinstance(user_instance, Rounds):
+        user_instance.has_failed = True
+
+
+events.user_error.add_listener(on_user_error)  # type: ignore[no-untyped-call]  # the same

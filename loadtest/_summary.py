@@ -25,6 +25,7 @@ def summary(figures: Mapping[str, Any]) -> str:
             *_open(figures),
             "",
             *_throughput(figures),
+            *_task_errors(figures.get("task_errors", ())),
             *_objectives(figures["slos"]),
             *_proof(figures["proof"]),
         ]
@@ -81,10 +82,19 @@ def _throughput(figures: Mapping[str, Any]) -> list[str]:
             if row.get("not_found"):
                 note = f", {row['not_found']:,} of them for a product that does not exist"
             label = LABELS.get(name, name)
-            lines.append(
-                f"{label:10}{row['count']:11,} in {seconds:.1f} s ({row['per_s']:,.0f}/s){note}"
-            )
+            rate = "" if row["per_s"] is None else f" ({row['per_s']:,.0f}/s)"
+            lines.append(f"{label:10}{row['count']:11,} in {seconds:.1f} s{rate}{note}")
     return lines
+
+
+def _task_errors(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the workload did wrong: the shop was not asked, so it is not to blame."""
+    lines = [
+        f"task error{error['count']:11,} in the workload: {clean(error['error'])}"
+        for error in errors[:EVIDENCE_MAX]
+    ]
+    more = sum(error["count"] for error in errors[EVIDENCE_MAX:])
+    return [*lines, *([f"task error{more:11,} others"] if more else [])]
 
 
 def _objectives(slos: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,13 +4,12 @@ The tabs "Stock audit" and "Proof" and a CSV file. In a distributed run the work
 with the statistics that Locust sends anyway. Knows neither the shop nor the rules.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gevent
 from _board import LOOK_S, Board
+from _sheet import sheet
 from flask import Response, request
 from locust.env import Environment
 from locust.runners import (
@@ -141,16 +140,7 @@ def proof(rules: Rows) -> Rows:
 
 def _download(board: Board) -> Response:
     headers = {"Content-Disposition": f"attachment; filename={STOCK}.csv"}
-    return Response(as_csv(board.rows()), mimetype="text/csv", headers=headers)
-
-
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as a CSV file (RFC 4180)."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()
+    return Response(sheet(board.rows(), COLUMNS), mimetype="text/csv", headers=headers)
 
 
 def _listen(event: Any, listener: Callable[..., None]) -> None:

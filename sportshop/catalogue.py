@@ -2,59 +2,37 @@
 
 products.csv has name,price,stockQuantity and users.csv user,passwordHash; the CSV store keeps
 files of the same form. Every defect is told with file, line and column, and nothing is loaded.
+What a store has already is held to less: it was let in by the rules of its time.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from sportshop import users
-from sportshop.products import (
-    NAME_CHARACTERS_MAX,
-    STOCK_MAX,
-    Product,
-    has_control_characters,
-    parse_cents,
-)
+from sportshop import products, users
+from sportshop.names import same_form
+from sportshop.products import STOCK_MAX, Product, parse_cents
+from sportshop.rows import CatalogueError, Row, read_rows
 from sportshop.users import NewUser
 
-if TYPE_CHECKING:
-    from _csv import Reader as CsvReader  # which the standard library names nowhere else
+__all__ = [  # with the reader of the files, for whoever reads others of the same kind
+    "PRODUCT_COLUMNS",
+    "USER_COLUMNS",
+    "Catalogue",
+    "CatalogueError",
+    "Row",
+    "line_of_user",
+    "read_catalogue",
+    "read_products",
+    "read_rows",
+    "read_stock",
+    "read_stored_products",
+    "read_stored_users",
+    "read_users",
+]
 
 PRODUCT_COLUMNS = ("name", "price", "stockQuantity")
 USER_COLUMNS = ("user", "passwordHash")
-SECRET_COLUMN = USER_COLUMNS[1]
-
-T = TypeVar("T")
-
-
-class CatalogueError(Exception):
-    """A file that is missing or has a bad line; the text names file, line and column."""
-
-
-class Row(NamedTuple):
-    """One record of a CSV file."""
-
-    path: Path
-    line: int
-    cells: dict[str, str]
-
-    def read(self, column: str, parse: Callable[[str], T]) -> T:
-        """Return a cell's value; the ValueError of `parse` says what was expected."""
-        try:
-            return parse(self.cells[column])
-        except ValueError as problem:
-            raise self.error(column, str(problem)) from None
-
-    def error(self, column: str, expected: str) -> CatalogueError:
-        """Return the error of a column."""
-        found = self.cells[column]
-        shown = f", found {found[:40] + '…' if len(found) > 40 else found!r}"
-        if column == SECRET_COLUMN:  # it may be a password in place of its hash
-            shown = ""
-        return CatalogueError(f"{self.path}, line {self.line}, column {column}: {expected}{shown}")
 
 
 class Catalogue(NamedTuple):
@@ -72,93 +50,37 @@ def read_catalogue(folder: Path) -> Catalogue:
     )
 
 
-def read_products(path: Path, also: Sequence[str] = ()) -> list[Product]:
-    """Return a file's products; `also` names columns that may follow. Raises CatalogueError."""
-    return [
-        Product(
-            row.read("name", _product_name),
-            row.read("price", parse_cents),
-            row.read("stockQuantity", read_stock),
-        )
-        for row in _unique(read_rows(path, PRODUCT_COLUMNS, also), "name")
-    ]
+def read_products(path: Path) -> list[Product]:
+    """Return a file's products. Raises CatalogueError."""
+    rows = _each_once(read_rows(path, PRODUCT_COLUMNS), "name", products.check_name, _form_product)
+    return [_product(row) for row in rows]
+
+
+def read_stored_products(path: Path, also: Sequence[str]) -> list[Product]:
+    """Return the products in a file of a store, which has the columns `also` as well.
+
+    Names that are the same but for their form stay products of their own. Raises CatalogueError.
+    """
+    found = read_rows(path, PRODUCT_COLUMNS, also)
+    rows = _each_once(found, "name", products.check_stored_name, _as_written)
+    return [_product(row) for row in rows]
 
 
 def read_users(path: Path) -> list[NewUser]:
     """Return a file's users. Raises CatalogueError."""
-    return [
-        NewUser(
-            row.read("user", users.check_name),
-            row.read("passwordHash", users.check_password_hash),
-        )
-        for row in _unique(read_rows(path, USER_COLUMNS), "user")
-    ]
+    rows = _each_once(read_rows(path, USER_COLUMNS), "user", users.check_name, _form_user)
+    return [_user(row, users.check_password_hash) for row in rows]
 
 
-def read_rows(path: Path, columns: Sequence[str], also: Sequence[str] = ()) -> Iterator[Row]:
-    """Yield the records of a CSV file with just these columns. Raises CatalogueError."""
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as problem:
-        raise CatalogueError(f"{path}: cannot be read: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        line = content[: problem.start].count(b"\n") + 1
-        raise CatalogueError(f"{path}, line {line}: expected UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    yield from _records(path, reader, columns, also)
+def read_stored_users(path: Path) -> list[NewUser]:
+    """Return the users in a file of a store. Raises CatalogueError."""
+    rows = _each_once(read_rows(path, USER_COLUMNS), "user", users.check_stored_name, _as_written)
+    return [_user(row, users.check_stored_hash) for row in rows]
 
 
-def _records(
-    path: Path, reader: "CsvReader", columns: Sequence[str], also: Sequence[str]
-) -> Iterator[Row]:
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            if header is None:
-                header = _header(path, cells, columns, also)
-            elif cells:
-                yield _row(path, line, header, cells)
-            line = reader.line_num + 1  # a quoted cell can span lines: name the first of them
-    except csv.Error as problem:
-        raise CatalogueError(f"{path}, line {line}: not correct CSV: {problem}") from None
-    if header is None:
-        raise CatalogueError(f"{path}, line 1: expected the columns {','.join(columns)}")
-
-
-def _header(path: Path, cells: list[str], columns: Sequence[str], also: Sequence[str]) -> list[str]:
-    if cells not in (list(columns), [*columns, *also]):
-        raise CatalogueError(
-            f"{path}, line 1: expected the columns {','.join(columns)}, found {','.join(cells)}"
-        )
-    return cells
-
-
-def _row(path: Path, line: int, header: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(header):
-        raise CatalogueError(
-            f"{path}, line {line}: expected {len(header)} columns ({','.join(header)}),"
-            f" found {len(cells)}"
-        )
-    return Row(path, line, dict(zip(header, cells, strict=True)))
-
-
-def _unique(rows: Iterator[Row], column: str) -> Iterator[Row]:
-    first: dict[str, int] = {}
-    for row in rows:
-        earlier = first.setdefault(row.cells[column], row.line)
-        if earlier != row.line:
-            raise row.error(column, f"expected each once, and line {earlier} has it")
-        yield row
-
-
-def _product_name(text: str) -> str:
-    if not 1 <= len(text) <= NAME_CHARACTERS_MAX:
-        raise ValueError(f"expected 1 to {NAME_CHARACTERS_MAX} characters")
-    if has_control_characters(text):
-        raise ValueError("expected no control characters")
-    return text
+def line_of_user(path: Path, name: str) -> int:
+    """Return the line of a user in a file that `read_users` has read. Raises CatalogueError."""
+    return next((r.line for r in read_rows(path, USER_COLUMNS) if r.cells["user"] == name), 1)
 
 
 def read_stock(text: str) -> int:
@@ -166,3 +88,40 @@ def read_stock(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= STOCK_MAX):
         raise ValueError(f"expected a whole number from 0 to {STOCK_MAX}")
     return int(text)
+
+
+def _product(row: Row) -> Product:
+    return Product(
+        row.cells["name"],
+        row.read("price", parse_cents),
+        row.read("stockQuantity", read_stock),
+    )
+
+
+def _user(row: Row, check_hash: Callable[[str], str]) -> NewUser:
+    return NewUser(row.cells["user"], row.read("passwordHash", check_hash))
+
+
+def _each_once(
+    rows: Iterable[Row], column: str, check: Callable[[str], str], form: Callable[[str], str | None]
+) -> Iterator[Row]:
+    """Yield rows whose names are right, and none the same as another by the form compared."""
+    first: dict[str | None, int] = {}
+    for row in rows:
+        name = row.read(column, check)
+        earlier = first.setdefault(form(name), row.line)
+        if earlier != row.line:
+            raise row.error(column, f"expected each once, and line {earlier} has it")
+        yield row
+
+
+def _form_product(name: str) -> str | None:
+    return same_form(name, products.NAME_CHARACTERS_MAX)
+
+
+def _form_user(name: str) -> str | None:
+    return same_form(name, users.NAME_CHARACTERS_MAX)
+
+
+def _as_written(name: str) -> str:
+    return name

@@ -1,7 +1,6 @@
 """The commands. A wrong argument or file is told in one line, with exit code 2, untraced."""
 
-import math
-import os
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -10,34 +9,27 @@ from typing import Any
 
 import click
 
-from sportshop import __version__, catalogue, commands, logs, users
+from sportshop import __version__, catalogue, commands, logs, streams, users
+from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, address, is_text
 from sportshop.catalogue import CatalogueError
-from sportshop.commands import Failed
+from sportshop.display import Failed, clean, say
+from sportshop.names import printable
 from sportshop.settings import Limits, Settings
 from sportshop.storage import FORMS, open_store, open_users
-from sportshop.storage.interface import StoreError
+from sportshop.storage.interface import Store, StoreError
 from sportshop.users import NewUser, UserExists
 from sportshop.verify import verify
 
 Command = Callable[..., Any]
 DEFAULTS = Settings()
 
+log = logging.getLogger(__name__)
+
 
 class CannotStart(Failed):
     """What the operator has to put right before the command can do anything."""
 
     exit_code = 2
-
-
-class Seconds(click.FloatRange):
-    """A number of seconds: click's own range lets NaN pass."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return the number, or refuse it."""
-        seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{value} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 def limit_options(command: Command) -> Command:
@@ -96,6 +88,7 @@ main.add_command(verify)
 @main.command()
 @click.option(
     "--host",
+    type=Host(listens=True),
     default=DEFAULTS.host,
     envvar="SPORTSHOP_HOST",
     show_envvar=True,
@@ -104,7 +97,7 @@ main.add_command(verify)
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=Port(0, 65535),
     default=DEFAULTS.port,
     envvar="SPORTSHOP_PORT",
     show_envvar=True,
@@ -146,9 +139,11 @@ def serve(
     1 after the store failed, 2 if the shop could not start.
     """
     logs.configure(log_format, log_level.upper())
+    logs.take_over_stderr()
+    for notice in click.get_current_context().meta.get(NOTICES, ()):
+        log.warning(notice)
     settings = Settings(host, port, store, catalogue_folder, Limits(**limits))
     code = run_server(settings)
-    sys.stdout.flush()
     if code:
         sys.exit(code)
 
@@ -158,14 +153,12 @@ def run_server(settings: Settings) -> int:
     # Only here: the other commands need no gevent.
     from sportshop.server import CannotListen, Server  # noqa: PLC0415
 
-    try:
-        store = open_store(settings.store, lambda: _catalogue(settings.catalogue))
-    except (StoreError, CatalogueError) as problem:
-        raise CannotStart(str(problem)) from None
+    store, opened = _open_store(settings)
     try:
         server = Server(store, settings.host, settings.port, settings.limits)
         server.start()
-        click.echo(f"listening on {address(*server.address)}")
+        log.info("opened the store", extra={"facts": opened})
+        _announce(f"listening on {address(*server.address)}")
         server.run()
         return 1 if server.failure else 0
     except CannotListen as problem:
@@ -174,9 +167,30 @@ def run_server(settings: Settings) -> int:
         store.close()
 
 
-def address(host: str, port: int) -> str:
-    """Write an address as one gives it to a client."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _announce(line: str) -> None:
+    """Print a line for whoever waits for the shop; it goes on even if that can't be written."""
+    try:
+        click.echo(line)
+    except OSError as problem:
+        streams.discard(sys.stdout)
+        facts = {"problem": problem.strerror, "line": line}
+        log.warning("cannot write to standard output", extra={"facts": facts})
+
+
+def _open_store(settings: Settings) -> tuple[Store, dict[str, object]]:
+    """Open the store; return it with what the log says of it. Raises CannotStart."""
+    filled_from: dict[str, object] = {}
+
+    def fill() -> catalogue.Catalogue:
+        contents = _catalogue(settings.catalogue)
+        filled_from["filled_from"] = settings.catalogue
+        return contents
+
+    try:
+        store = open_store(settings.store, fill)
+    except (StoreError, CatalogueError) as problem:
+        raise CannotStart(str(problem)) from None
+    return store, {"store": store.name, **store.contents, **filled_from}
 
 
 def _catalogue(folder: Path) -> catalogue.Catalogue:
@@ -189,7 +203,7 @@ def users_group() -> None:
 
 
 @users_group.command("add")
-@click.argument("name")
+@click.argument("name", type=Text())
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line.")
 @store_options
 def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path) -> None:
@@ -197,10 +211,13 @@ def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path
     try:
         users.check_name(name)
     except ValueError as problem:
-        raise CannotStart(f"NAME: {problem}, found {name!r}") from None
+        raise CannotStart(f"NAME: {problem}, found '{printable(name)}'") from None
     password = _read_password(password_stdin)
-    _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
-    click.echo(f"added {name}")
+    try:
+        _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
+    except UserExists as problem:
+        raise Failed(f"{problem}: nothing was added") from None
+    say(f"added {name}")
 
 
 @users_group.command("import")
@@ -212,34 +229,87 @@ def import_users(file: Path, store: str, catalogue_folder: Path) -> None:
         new = catalogue.read_users(file)
     except CatalogueError as problem:
         raise CannotStart(str(problem)) from None
-    _add(store, catalogue_folder, new)
+    try:
+        _add(store, catalogue_folder, new)
+    except UserExists as problem:  # no cell of the file is shown: it may be a secret
+        line = catalogue.line_of_user(file, problem.name)
+        where = f"{printable(str(file))}, line {line}, column user"
+        raise Failed(f"{where}: the store has that user already: nothing was added") from None
     click.echo(f"added {len(new)} user{'' if len(new) == 1 else 's'}")
 
 
 def _add(store: str, catalogue_folder: Path, new: Sequence[NewUser]) -> None:
+    """Add users. Raises UserExists, CannotStart."""
     try:
         with open_users(store, lambda: _catalogue(catalogue_folder)) as repository:
             repository.add(new)
-    except UserExists as problem:
-        raise Failed(f"{problem}: nothing was added") from None
     except (StoreError, CatalogueError) as problem:
         raise CannotStart(str(problem)) from None
 
 
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if not password:
-        raise CannotStart("the password is empty")
+        return commands.first_line()
+    if not sys.stdin.isatty():
+        raise CannotStart("no password: give --password-stdin")
+    password = commands.asked_for("Password", hide_input=True, twice=True)
+    if not is_text(password):
+        raise CannotStart("the password is not text in UTF-8")
     return password
 
 
 def run() -> None:
-    """Run a command; the output's reader may go away."""
+    """Run a command and end the process. Whatever ends it is told in one line at most."""
+    streams.take_missing()
+    sys.exit(streams.finish(_exit_code()))
+
+
+def _exit_code() -> int:
+    """Run a command; return its exit code, having told what went wrong."""
     try:
-        main()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return _code(main(prog_name="sportshop", standalone_mode=False))
+    except SystemExit as end:
+        return _code(end.code)
+    except (
+        click.ClickException,
+        click.Abort,
+        ModuleNotFoundError,
+        UnicodeError,
+        OSError,
+    ) as problem:
+        return _told(problem)
+
+
+def _told(problem: BaseException) -> int:
+    match problem:
+        case click.exceptions.NoArgsIsHelpError():
+            streams.tell_text(problem.format_message())
+            return problem.exit_code
+        case click.ClickException():
+            streams.tell(clean(problem.format_message()))
+            return problem.exit_code
+        case ModuleNotFoundError(
+            name=name
+        ):  # of Unix: the server needs more of a platform than a client
+            streams.tell(f"this platform has no module {name!r}, which is needed here")
+            return 2
+        case UnicodeError():
+            what = "an argument, a variable or a file's name"
+            streams.tell(f"{what} is not text that can be used here: {_shown(problem)}")
+            return 2
+        case OSError():
+            streams.tell_problem(problem)
+        case click.Abort():
+            streams.tell("aborted")
+        case _:
+            raise problem
+    return 1
+
+
+def _shown(problem: UnicodeError) -> str:
+    text = problem.object if isinstance(problem, UnicodeEncodeError) else problem
+    return ascii(str(text))[:200]
+
+
+def _code(given: object) -> int:
+    return given if isinstance(given, int) else int(given is not None)

@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
-from sportshop import display
+from sportshop import display, streams
+from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, without_line_end
 from sportshop.client import (
     Client,
     InvalidCredentials,
@@ -23,22 +24,14 @@ from sportshop.client import (
     ShopError,
     new_order_key,
 )
+from sportshop.display import Failed
 from sportshop.messages import ORDERS_LIMIT_MAX
 from sportshop.orders import KEY_CHARACTERS_MAX, QUANTITY_MAX
 from sportshop.terminal import Visit
 
 LOGIN_TRIES = 3
+PASSWORD_CHARACTERS_MAX = 10_000  # so that its message fits a frame; /dev/zero has no line end
 _Command = Callable[..., Any]
-
-
-class Failed(click.ClickException):
-    """The shop refused, or could not be asked."""
-
-    exit_code = 1
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the one line."""
-        click.echo(f"sportshop: {self.format_message()}", file=file or sys.stderr)
 
 
 class Access(NamedTuple):
@@ -55,6 +48,7 @@ class Access(NamedTuple):
 _ACCESS_OPTIONS = (
     click.option(
         "--host",
+        type=Host(listens=False),
         default="127.0.0.1",
         envvar="SPORTSHOP_HOST",
         show_envvar=True,
@@ -63,7 +57,7 @@ _ACCESS_OPTIONS = (
     ),
     click.option(
         "--port",
-        type=click.IntRange(1, 65535),
+        type=Port(1, 65535),
         default=3333,
         envvar="SPORTSHOP_PORT",
         show_envvar=True,
@@ -72,6 +66,7 @@ _ACCESS_OPTIONS = (
     ),
     click.option(
         "--user",
+        type=Text(),
         envvar="SPORTSHOP_USER",
         show_envvar=True,
         help="Who you are; asked for if it is left out.",
@@ -85,7 +80,7 @@ _ACCESS_OPTIONS = (
     click.option(
         "--timeout-seconds",
         "timeout_s",
-        type=click.FloatRange(0.001, 3600),
+        type=Seconds(0.001, 3600),
         default=10.0,
         envvar="SPORTSHOP_TIMEOUT_SECONDS",
         show_envvar=True,
@@ -102,8 +97,10 @@ def _customer_command(command: _Command) -> _Command:
     def with_access(**given: Any) -> None:
         access = Access(
             **{name: given.pop(name) for name in Access._fields if name in given},
-            password=os.environ.get("SPORTSHOP_PASSWORD") or None,
+            password=without_line_end(os.environ.get("SPORTSHOP_PASSWORD", "")) or None,
         )
+        for notice in click.get_current_context().meta.get(NOTICES, ()):
+            streams.tell(notice)
         command(access=access, **given)
 
     for option in reversed(_ACCESS_OPTIONS):
@@ -217,10 +214,11 @@ def buy(
         raise click.UsageError("give NAME, or --item NAME=QUANTITY")
     with _logged_in(access) as customer:
         receipt = _order(customer, wanted, key or new_order_key())
-    if as_json:
-        display.show_json(display.receipt_document(receipt))
-    else:
-        display.show_receipt(receipt)
+    display.deliver(receipt, _show_json if as_json else display.show_receipt)
+
+
+def _show_json(receipt: Receipt) -> None:
+    display.show_json(display.receipt_document(receipt))
 
 
 def _order(customer: Client, items: Sequence[tuple[str, int]], key: str) -> Receipt:
@@ -275,7 +273,7 @@ def _authenticate(customer: Client, user: str, password: str) -> None:
     try:
         customer.authenticate(user, password)
     except ValueError:
-        raise click.UsageError("the user or the password is not text") from None
+        raise click.UsageError("the user or the password is not text in UTF-8") from None
 
 
 def _is_asked_for(access: Access) -> bool:
@@ -287,28 +285,44 @@ def _user(access: Access) -> str:
         return access.user
     if not _can_ask():
         raise click.UsageError("no user: give --user or set SPORTSHOP_USER")
-    user: str = click.prompt("User", err=True)
-    return user
+    return asked_for("User", err=True)
 
 
 def _password(access: Access) -> str:
     if access.password_stdin:
-        return _first_line()
+        return first_line()
     if access.password is not None:
         return access.password
     if not _can_ask():
         raise click.UsageError("no password: set SPORTSHOP_PASSWORD or give --password-stdin")
-    password: str = click.prompt("Password", hide_input=True, err=True)
-    return password
+    return asked_for("Password", hide_input=True, err=True)
 
 
-def _first_line() -> str:
+def asked_for(
+    what: str, *, hide_input: bool = False, twice: bool = False, err: bool = False
+) -> str:
+    """Return what a person types at a prompt; it is not empty. Raises UsageError, Abort."""
     try:
-        password = sys.stdin.readline().rstrip("\r\n")
+        return click.prompt(what, hide_input=hide_input, confirmation_prompt=twice, err=err)
     except UnicodeDecodeError:
-        raise click.UsageError("the password on standard input is not text") from None
+        raise click.UsageError(f"the {what.lower()} that was typed is not text in UTF-8") from None
+
+
+def first_line() -> str:
+    """Return the password on the first line of standard input. Raises UsageError."""
+    try:
+        line = sys.stdin.readline(PASSWORD_CHARACTERS_MAX + 1)
+        line.encode()
+    except UnicodeError:
+        raise click.UsageError("the password on standard input is not text in UTF-8") from None
+    if len(line) > PASSWORD_CHARACTERS_MAX:
+        raise click.UsageError(
+            f"the first line of standard input has over {PASSWORD_CHARACTERS_MAX:,} characters:"
+            " that is no password"
+        )
+    password = without_line_end(line)
     if not password:
-        raise click.UsageError("the password on standard input is empty")
+        raise click.UsageError("the password is empty: it is the first line of standard input")
     return password
 
 

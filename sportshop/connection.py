@@ -8,11 +8,9 @@ not answered yet) goes on in a greenlet of its own, and until that has ended the
 listened to.
 """
 
-import fcntl
 import logging
+import select
 import socket
-import struct
-import termios
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +26,7 @@ from sportshop.logins import TooManyLogins
 from sportshop.messages import (
     FRAME_BYTES_MAX,
     LIST_ENTRIES_MAX,
+    PAUSE,
     Code,
     Credentials,
     ListWriter,
@@ -36,7 +35,7 @@ from sportshop.messages import (
     Reason,
 )
 from sportshop.orders import Accepted, Order, Outcome
-from sportshop.outbox import Outbox
+from sportshop.outbox import Outbox, bytes_in_kernel
 from sportshop.session import Refused, Session, Step
 from sportshop.shop import SHUTTING_DOWN, Shop
 from sportshop.storage.interface import StorageFailed
@@ -44,9 +43,15 @@ from sportshop.users import User
 
 READABLE = 1  # libev's EV_READ
 RECEIVE_BYTES = 16_384
-LINES_BEFORE_OTHERS = 64  # a client that pipelines without end lets others in so often
-LINGER_LOOK_SECONDS = 0.02
+# For as long one connection keeps the hub, then everybody else has a turn, whatever it asks for.
+TURN_SECONDS = 0.0005
+# gevent runs what is ready before it looks at sockets, and sleep(0) is ready at once: only a timer,
+# however short, lets in who has sent something meanwhile.
+SHORTEST_SLEEP_SECONDS = 1e-6
+LINGER_LOOK_SECONDS = 0.005  # at first; then twice as long each time
 LINGER_SECONDS = 2.0  # after an error that closes: closing at once could reset it off the wire
+RESET = select.POLLHUP | select.POLLERR
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | RESET
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,7 @@ class Connection:
     """One client. While it waits for the client it has no greenlet, only a watcher."""
 
     __slots__ = (
+        "_basket_items",
         "_closed",
         "_collected",
         "_frame_since",
@@ -74,6 +80,7 @@ class Connection:
         "_session",
         "_shop",
         "_socket",
+        "_turn_ends",
         "_unanswered",
         "ending",
     )
@@ -87,11 +94,11 @@ class Connection:
         self._closed = closed
         self._session = Session()
         self._framer = Framer()
-        self._outbox = Outbox(
-            connected.fileno(), shop.limits.unread_bytes_max, shop.time, self._outbox_changed
-        )
+        self._outbox = Outbox(connected.fileno(), shop.unread, shop.time, self._outbox_changed)
         self._collected: list[bytes] = []
         self._unanswered = 0  # orders that were placed
+        self._basket_items = 0  # of orders of several items, since all were answered
+        self._turn_ends = 0.0
         self._in_doubt = False
         self._gate: Event | None = None
         self._greenlet = False
@@ -129,10 +136,15 @@ class Connection:
 
     def collect(self, outcome: Outcome) -> bool:
         """Take an order's outcome; see inventory.Customer."""
-        if isinstance(outcome, Accepted):
-            answer = messages.encode_accepted(outcome)
-        else:
-            answer = messages.encode_refusal(outcome)
+        try:
+            if isinstance(outcome, Accepted):
+                answer = messages.encode_accepted(outcome)
+            else:
+                answer = messages.encode_refusal(outcome)
+        except Exception:
+            log.exception("an answer could not be written")
+            self.cut_off()  # the order is what it is: its key settles it
+            answer = b""
         self._unanswered -= 1
         self._collected.append(answer)
         return len(self._collected) == 1
@@ -142,6 +154,8 @@ class Connection:
         answers, self._collected = self._collected, []
         self._outbox.send(b"".join(answers))
         self._heard_at = self._shop.time.now
+        if not self._unanswered:
+            self._basket_items = 0
         if self._gate is not None:
             self._gate.set()
 
@@ -162,7 +176,24 @@ class Connection:
 
     def unread_for(self, now: float) -> float:
         """Return for how many seconds the client has not taken anything that waits for it."""
-        return now - self._outbox.unread_since if self._outbox.unread_since else 0.0
+        if self._outbox.empty:
+            return 0.0
+        self._outbox.note_progress()
+        return now - self._outbox.unread_since
+
+    def _has_hung_up(self) -> bool:
+        """Tell whether the client sends no more, and waits for its last answers if it still reads.
+
+        Raises ConnectionLost if it does not.
+        """
+        if self._outbox.lost or self._shows(RESET):
+            raise ConnectionLost
+        return self._shows(HUNG_UP)
+
+    def _shows(self, events: int) -> bool:
+        poll = select.poll()
+        poll.register(self._socket.fileno(), events)
+        return bool(poll.poll(0))
 
     def _wake(self) -> None:
         if self._gate is not None:
@@ -196,7 +227,7 @@ class Connection:
     def _take(self, received: bytes) -> None:
         lines = self._framer.feed(received)
         if lines:
-            self._frame_since = 0.0
+            self._frame_since = self._turn_ends = 0.0
         for number, line in enumerate(lines, 1):
             step = self._session.receive(line)
             if not (self._place(step) if isinstance(step, Order) else self._done_at_once(step)):
@@ -210,33 +241,58 @@ class Connection:
         """Do what can be done without waiting: take an item, answer in one message."""
         if step is None:
             return True
-        if self._unanswered or not self._outbox.empty:
+        if self._unanswered or not self._outbox.empty or self._turn_is_over():
             return False
         answer = self._short_list(step)
-        if len(answer) == 1:
-            self._outbox.send(answer[0])
-            return True
-        return False
+        if answer:
+            self._outbox.send(answer)
+        return bool(answer)
 
-    def _short_list(self, step: Step) -> Sequence[bytes]:
-        """Return the messages of a list that is looked up in no time; none for anything else."""
-        if isinstance(step, ProductsWanted):
-            return self._product_pages(step)
-        if isinstance(step, OrdersWanted) and step.before is UNSET and step.limit is not UNSET:
-            if step.limit > LIST_ENTRIES_MAX:
-                return ()
-            assert self._session.user is not None  # noqa: S101 - the session says so
-            with suppress(StorageFailed):  # then it is tried again where that can be answered
-                return list(self._history(self._session.user, step))
-        return ()
+    def _short_list(self, step: Step) -> bytes:
+        """Return a list that is one message and is looked up within the turn; else nothing."""
+        if isinstance(step, OrdersWanted):
+            if step.limit is UNSET or step.limit > LIST_ENTRIES_MAX:
+                return b""
+        elif not isinstance(step, ProductsWanted):
+            return b""
+        answer = b""
+        with suppress(StorageFailed):  # then it is tried again where that can be answered
+            for message in self._replies(step):
+                if answer or (message is PAUSE and self._turn_is_over()):
+                    return b""
+                answer = message
+        return answer
+
+    def _turn_is_over(self) -> bool:
+        """Tell whether the client's requests have kept the hub for as long as they may."""
+        now = time.perf_counter()
+        if not self._turn_ends:
+            self._turn_ends = now + TURN_SECONDS
+        return now > self._turn_ends
 
     def _place(self, order: Order) -> bool:
         self._order_since = 0.0
-        if self._unanswered < self._shop.limits.pipelined_orders_max:
-            placed = self._shop.inventory.place(order, self)
-            self._unanswered += placed
-            return placed
-        return False
+        if not self._may_place():
+            return False
+        placed = self._shop.inventory.place(order, self)
+        self._unanswered += placed
+        if len(order.items) > 1:
+            self._basket_items += len(order.items)
+        return placed
+
+    def _may_place(self) -> bool:
+        """Tell whether an order more of this client may wait, and its answer be kept for it."""
+        limits = self._shop.limits
+        return (
+            self._unanswered < limits.pipelined_orders_max
+            and self._basket_items < limits.pipelined_items_max
+            and (self._outbox.empty or self._may_keep_more())
+        )
+
+    def _may_keep_more(self) -> bool:
+        limits, shop = self._shop.limits, self._shop
+        few = self._outbox.backlog_bytes < limits.unread_bytes_max
+        return few and shop.unread.bytes < limits.unread_total_bytes_max
 
     def _go_on_in_greenlet(self, step: Step, lines: Sequence[bytes], ended: bool = False) -> None:
         self._readable.stop()
@@ -248,12 +304,12 @@ class Connection:
     def _serve(self, step: Step, lines: Sequence[bytes], ended: bool) -> None:
         """Do what was asked last, and what was received behind it; then listen again, or end."""
         try:
+            self._let_others_in_when_due()
             self._handle(step)
-            for number, line in enumerate(lines, 1):
+            for line in lines:
                 if self.ending:
                     break
-                if number % LINES_BEFORE_OTHERS == 0:
-                    gevent.sleep(0)
+                self._let_others_in_when_due()
                 self._handle(self._session.receive(line))
             self._note_progress()
             if not self.ending and not ended:
@@ -266,6 +322,14 @@ class Connection:
         except Exception:
             log.exception("a connection failed by a fault of ours")
         self._close()
+
+    def _let_others_in_when_due(self) -> None:
+        """Let everybody else have a turn after this one's; nothing is done for who is gone."""
+        if self._turn_is_over():
+            gevent.sleep(SHORTEST_SLEEP_SECONDS)
+            self._turn_ends = 0.0
+            if self._shows(RESET):
+                raise ConnectionLost
 
     def _close(self) -> None:
         self._outbox.close()
@@ -305,8 +369,11 @@ class Connection:
         """Send answers, each once the client has taken those before: back-pressure."""
         try:
             for reply in replies:
+                if reply is PAUSE:
+                    self._let_others_in_when_due()
                 self._wait_until(self._all_taken)
-                self._outbox.send(reply)
+                if reply:
+                    self._outbox.send(reply)
         except StorageFailed as failure:
             log.error(  # noqa: TRY400 - the problem is told, its traceback is not needed
                 "a read failed", extra={"facts": {"problem": str(failure)}}
@@ -328,7 +395,7 @@ class Connection:
             case Refused():
                 return self._refusal(step)
 
-    def _product_pages(self, wanted: ProductsWanted) -> Sequence[bytes]:
+    def _product_pages(self, wanted: ProductsWanted) -> Iterable[bytes]:
         snapshot = self._shop.store.products.snapshot()
         return self._shop.product_pages.pages(snapshot, wanted.sold_out)
 
@@ -340,7 +407,7 @@ class Connection:
             else:
                 assert isinstance(credentials.user, str)  # noqa: S101 - messages.py says so
                 assert isinstance(credentials.password, str)  # noqa: S101
-                user = logins.by_password(credentials.user, credentials.password)
+                user = logins.by_password(credentials.user, credentials.password, self._has_hung_up)
         except TooManyLogins:
             message = "more logins wait than the shop accepts: try again"
             yield messages.encode_error(Reason.BUSY, message)
@@ -356,10 +423,9 @@ class Connection:
         before = wanted.before if isinstance(wanted.before, int) else None
         limit = wanted.limit if isinstance(wanted.limit, int) else None
         writer = ListWriter(Code.ORDERS_LIST, "orders", orders.count())
-        for number, page in enumerate(orders.history(user, before, limit)):
-            if number and self._greenlet:
-                gevent.sleep(0)  # others may have waited for the page before to be looked up
+        for page in orders.history(user, before, limit):
             yield from writer.add(self._shop.order_entries.entries(page))
+            yield PAUSE
         yield writer.end()
 
     def _refusal(self, refused: Refused) -> Iterable[bytes]:
@@ -395,9 +461,6 @@ class Connection:
     def _all_answered(self) -> bool:
         return self._unanswered == 0
 
-    def _may_place(self) -> bool:
-        return self._unanswered < self._shop.limits.pipelined_orders_max
-
     def _all_taken(self) -> bool:
         return self._outbox.empty
 
@@ -405,17 +468,16 @@ class Connection:
 def read_until_end(connected: socket.socket, seconds_max: float, or_taken: bool = False) -> None:
     """Wait for the client to close: to close on what it still sends would reset what it reads.
 
-    With `or_taken` no longer than until its side has acknowledged everything that was sent.
+    With `or_taken` no longer than until its side has acknowledged everything that was sent. There
+    is no event for that, so it is looked at: seldom, for thousands may be waited for at once.
     """
     deadline = time.monotonic() + seconds_max
-    while (left := deadline - time.monotonic()) > 0 and not (or_taken and _is_taken(connected)):
+    look_seconds = LINGER_LOOK_SECONDS if or_taken else seconds_max
+    while (left := deadline - time.monotonic()) > 0:
+        if or_taken and not bytes_in_kernel(connected.fileno()):
+            return
         with suppress(TimeoutError):
-            wait_read(connected.fileno(), min(left, LINGER_LOOK_SECONDS))
+            wait_read(connected.fileno(), min(left, look_seconds))
             if not connected.recv(RECEIVE_BYTES):
                 return
-
-
-def _is_taken(connected: socket.socket) -> bool:
-    """Tell whether nothing is left in the kernel's buffer for sending. See tty_ioctl(4)."""
-    left = struct.unpack("i", fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)))
-    return left == (0,)
+        look_seconds *= 2

@@ -8,14 +8,17 @@ Knows no socket and asks nothing: terminal.py and commands.py do.
 import json
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Literal
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sportshop import streams
+from sportshop.arguments import address
 from sportshop.client import (
     Client,
     ConnectionLost,
@@ -40,6 +43,10 @@ _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _HARMLESS_FORMATS = frozenset("\u200c\u200d")  # the joiners that emoji and some scripts are made of
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
+_FOLDED = "product"  # the column that gives way
+_FOLDED_AT_LEAST = 8  # narrower, a name is easier to read in a line of its own
+_BORDER = 3  # a line and a blank on either side
+
 Columns = Mapping[str, bool]
 """The heading of each column, and whether it holds numbers."""
 PRODUCT_COLUMNS: Columns = {"#": True, "product": False, "price": True, "in stock": True}
@@ -52,6 +59,16 @@ ORDER_COLUMNS: Columns = {
     "total": True,
 }
 RECEIPT_COLUMNS: Columns = {"product": False, "quantity": True, "price": True, "left": True}
+
+
+class Failed(click.ClickException):
+    """The shop refused, or could not be asked."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the one line."""
+        click.echo(f"sportshop: {clean(self.format_message())}", file=file or sys.stderr)
 
 
 def clean(text: str) -> str:
@@ -82,14 +99,47 @@ def show_table(columns: Columns, rows: Sequence[Sequence[str]]) -> None:
         for line in [list(columns), *cells]:
             click.echo("\t".join(line))
         return
+    console = Console(highlight=False)
+    widths = _widths(columns, cells, console.width)
+    if widths is None:
+        _show_one_below_the_other(columns, cells)
+    else:
+        console.print(_table(columns, cells, widths))
+
+
+def _widths(
+    columns: Columns, cells: Sequence[Sequence[str]], screen: int
+) -> Mapping[str, int] | None:
+    """Return how wide each column is to be; None: a screen so narrow would cut numbers.
+
+    Numbers and times are never cut: where the screen is narrow it is the names that are folded.
+    """
+    widths = {
+        heading: max(map(cell_len, [heading, *(row[number] for row in cells)]))
+        for number, heading in enumerate(columns)
+    }
+    room = screen - sum(width for name, width in widths.items() if name != _FOLDED)
+    room -= _BORDER * len(widths) + 1
+    if room < min(widths[_FOLDED], _FOLDED_AT_LEAST):
+        return None
+    return widths | {_FOLDED: min(widths[_FOLDED], room)}
+
+
+def _table(columns: Columns, cells: Sequence[Sequence[str]], widths: Mapping[str, int]) -> Table:
     table = Table()
     for heading, is_number in columns.items():
         side: Literal["left", "right"] = "right" if is_number else "left"
-        # Where the screen is narrow it is the names that are folded.
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading != "product")
+        table.add_column(heading, justify=side, overflow="fold", width=widths[heading])
     for row in cells:
         table.add_row(*[Text(cell) for cell in row])  # Text: brackets in a name are no markup
-    Console(highlight=False).print(table)
+    return table
+
+
+def _show_one_below_the_other(columns: Columns, cells: Sequence[Sequence[str]]) -> None:
+    for row in cells:
+        for heading, cell in zip(columns, row, strict=True):
+            click.echo(f"{heading}: {cell}")
+        click.echo()
 
 
 def _encodable(text: str) -> str:
@@ -170,6 +220,21 @@ def _item_document(item: SoldItem) -> dict[str, object]:
     }
 
 
+def deliver(receipt: Receipt, show: Callable[[Receipt], None]) -> None:
+    """Show what was bought. Raises Failed, with order and key, if that can't be written."""
+    bought = f"order {receipt.order} was placed with the key {receipt.key}"
+    try:
+        show(receipt)
+        sys.stdout.flush()
+    except OSError as problem:
+        streams.discard(sys.stdout)
+        raise Failed(
+            f"{bought}, but standard output cannot be written: {problem.strerror}"
+        ) from None
+    if streams.is_missing(1):
+        streams.tell(f"{bought}; standard output is closed")
+
+
 def show_receipt(receipt: Receipt) -> None:
     """Write what was bought."""
     rows = [
@@ -198,7 +263,7 @@ def receipt_document(receipt: Receipt) -> dict[str, object]:
 
 def sentence(problem: ShopError, customer: Client) -> str:
     """Return what a person should know of an error, in one line."""
-    where = f"the shop at {customer.host}:{customer.port}"
+    where = f"the shop at {address(customer.host, customer.port)}"
     match problem:
         case ConnectionLost(stage="connect"):
             text = f"cannot reach {where}: {problem}"

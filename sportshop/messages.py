@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from sportshop import __version__, orders, products
+from sportshop.names import has_control_characters
 from sportshop.orders import Accepted, Receipt, format_time
 from sportshop.products import Product, ProductList, format_cents
 
@@ -21,6 +22,8 @@ PROTOCOL = 1
 FRAME_BYTES_MAX = 65_536  # with the LF, in both directions
 LIST_ENTRIES_MAX = 100  # products or orders in one message of a list
 ORDERS_LIMIT_MAX = 1_000
+PAUSE = b""
+"""Stands between the messages of an answer where others may be let in. It is not sent."""
 TOKEN_HOURS = 12
 
 
@@ -166,7 +169,7 @@ def decode_request(line: bytes) -> Request:
 
 
 def _check_item(item: ItemWanted) -> None:
-    if not item.product_name.isprintable() and products.has_control_characters(item.product_name):
+    if not item.product_name.isprintable() and has_control_characters(item.product_name):
         raise _malformed("expected no control characters in data.productName")
     key = item.order_key
     if key is not UNSET and not (key.isascii() and key.isprintable()):
@@ -247,6 +250,8 @@ def encode_refusal(refusal: orders.Refusal) -> bytes:
         case orders.OrderKeyReused(key):
             message = "the orderKey was used for an order of other items"
             return encode_error(Reason.ORDER_KEY_REUSED, message, {"orderKey": key})
+        case orders.NotNow(why):
+            return encode_error(Reason.BUSY, f"{why}: nothing was ordered, try again")
 
 
 def encode_welcome(user: str, token: str) -> bytes:
@@ -350,11 +355,17 @@ def receipt_bytes_max(product_names: Iterable[str]) -> int:
     return around + sum(item_bytes + len(_encoder.encode(name)) for name in product_names)
 
 
-def encode_products(snapshot: ProductList, sold_out: bool) -> list[bytes]:
-    """Return the messages that list a snapshot's products: in stock, or all with `sold_out`."""
-    entries = [_wire_product(p) for p in snapshot.products if sold_out or p.stock > 0]
+def encode_products(snapshot: ProductList, sold_out: bool) -> Iterator[bytes]:
+    """Yield the messages that list a snapshot's products: in stock, or all with `sold_out`.
+
+    A PAUSE comes after every LIST_ENTRIES_MAX products: of 100,000 they take half a second.
+    """
     writer = ListWriter(Code.PRODUCTS_LIST, "products", snapshot.as_of)
-    return [*writer.add(entries), writer.end()]
+    for start in range(0, len(snapshot.products), LIST_ENTRIES_MAX):
+        some = snapshot.products[start : start + LIST_ENTRIES_MAX]
+        yield from writer.add([_wire_product(p) for p in some if sold_out or p.stock > 0])
+        yield PAUSE
+    yield writer.end()
 
 
 def _wire_product(product: Product) -> bytes:

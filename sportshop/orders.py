@@ -5,15 +5,17 @@ gaps, and bears the stock that it left behind, so that the ledger checks itself.
 Knows no socket, no clock and no file: `decide` is a function of what it is given.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from sportshop.products import Product
-from sportshop.users import User
+
+if TYPE_CHECKING:
+    from sportshop.users import User  # only for its type: clients need no password hashes
 
 ITEMS_MAX = 100
 QUANTITY_MAX = 1_000_000
@@ -30,7 +32,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class Order(msgspec.Struct, frozen=True):
     """An order as its user asked for it: 1 to ITEMS_MAX items, all or nothing."""
 
-    user: User
+    user: "User"
     items: tuple[Item, ...]
     key: str | None = None
     """The idempotency key, `orderKey` on the wire."""
@@ -53,7 +55,7 @@ class Receipt(msgspec.Struct, frozen=True):
     position: int
     placed_at_ms: int
     """Milliseconds since 1970-01-01T00:00Z."""
-    user: User
+    user: "User"
     items: tuple[SoldItem, ...]
     key: str | None = None
 
@@ -96,7 +98,13 @@ class OrderKeyReused(msgspec.Struct, frozen=True):
     key: str
 
 
-Refusal = ProductNotFound | InsufficientStock | OrderKeyReused
+class NotNow(msgspec.Struct, frozen=True):
+    """Not placed, and that is certain: the store has no room or cannot be had for a moment."""
+
+    why: str
+
+
+Refusal = ProductNotFound | InsufficientStock | OrderKeyReused | NotNow
 Outcome = Accepted | Refusal
 KeyOfUser = tuple[int, str]
 """A user's id and an order key: keys of different users have nothing to do with each other."""
@@ -108,8 +116,11 @@ class OrderRepository(Protocol):
     def count(self) -> int:
         """Return how many positions are taken by durable orders."""
 
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed, in milliseconds since 1970; 0 if none was."""
+
     def history(
-        self, user: User, before: int | None = None, limit: int | None = None
+        self, user: "User", before: int | None = None, limit: int | None = None
     ) -> Iterator[list[Receipt]]:
         """Yield the user's orders in pages, newest first.
 
@@ -139,8 +150,9 @@ def decide(
 ) -> Decisions:
     """Decide orders one after another, in order of arrival. Pure: never yields, changes nothing.
 
-    `products` has those named in the orders that exist, `earlier` the receipts of the order keys
-    that were used before, `taken` is the number of ledger positions taken before this batch.
+    `products` has those named in the orders that exist, by their own names (see `by_own_names`);
+    `earlier` has the receipts of the order keys that were used before; `taken` is the number of
+    ledger positions taken before this batch.
     """
     stock: dict[str, int] = {}
     receipts: list[Receipt] = []
@@ -166,6 +178,58 @@ def decide(
             keyed[key] = receipt
         outcomes.append(Accepted(receipt, as_of + 1))
     return Decisions(outcomes, receipts, stock)
+
+
+def decide_without_selling(
+    orders: Sequence[Order],
+    products: Mapping[str, Product],
+    earlier: Mapping[KeyOfUser, Receipt],
+    taken: int,
+    why: str,
+) -> list[Outcome]:
+    """Answer orders while nothing can be sold: what would be accepted is NotNow, because of `why`.
+
+    Each is decided alone, as the next one: retries and refusals are as true as ever. Pure.
+    """
+    outcomes: list[Outcome] = []
+    for order in orders:
+        (outcome,) = decide([order], products, earlier, taken, 0).outcomes
+        sells = isinstance(outcome, Accepted) and not outcome.replayed
+        outcomes.append(NotNow(why) if sells else outcome)
+    return outcomes
+
+
+def by_own_names(
+    orders: Sequence[Order],
+    asked: Mapping[str, Product],
+    fits: Callable[[Sequence[str]], bool],
+) -> tuple[Sequence[Order], Mapping[str, Product]]:
+    """Return the orders with each product under its own name, and the products by that.
+
+    `asked` has the products by the names in the orders, which can be another form of the own
+    (see names.py); nearly always none is, and all stays as it is. Own names can be longer: where
+    the receipt of these names no longer `fits`, the order keeps the names it came with, and so
+    is told that there is no such product. Pure.
+    """
+    own = {name: product.name for name, product in asked.items() if name != product.name}
+    if not own:
+        return orders, asked
+    products = {name: product for name, product in asked.items() if name not in own}
+    products |= {asked[name].name: asked[name] for name in own}
+    return [_by_own_names(order, own, fits) for order in orders], products
+
+
+def _by_own_names(
+    order: Order, own: Mapping[str, str], fits: Callable[[Sequence[str]], bool]
+) -> Order:
+    names = [own.get(item.product_name, item.product_name) for item in order.items]
+    if all(name == item.product_name for name, item in zip(names, order.items, strict=True)):
+        return order
+    if not fits(names):
+        return order
+    renamed = zip(names, order.items, strict=True)
+    items = tuple(Item(name, item.quantity) for name, item in renamed)
+    return Order(order.user, items, order.key)
 
 
 def _sell(

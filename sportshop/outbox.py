@@ -1,66 +1,70 @@
 """The outbox of a connection: sending without ever waiting.
 
 What the client's socket doesn't take at once is kept and sent when it does. The committer sends
-thousands of answers in a row through these: none of them may hold up the others.
+thousands of answers in a row through these: none of them may hold up the others. How much may be
+kept is for the connection to mind: it takes no more requests from a client that does not read.
 """
 
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
-from sportshop.shop import CoarseTime
+from sportshop.shop import CoarseTime, Unread
 
 WRITABLE = 2  # libev's EV_WRITE
 WRITE_BYTES = 262_144
 
 
 class Outbox:
-    """Sends to a non-blocking descriptor; calls `changed` when the backlog is gone or lost is set.
+    """Sends to a non-blocking descriptor; calls `changed` when some was taken or lost is set.
 
-    More than `backlog_bytes_max` unread bytes, or a connection that fails, set `lost`.
+    A connection that fails sets `lost`.
     """
 
     __slots__ = (
         "_backlog",
-        "_backlog_bytes_max",
         "_changed",
         "_descriptor",
+        "_in_kernel",
         "_time",
+        "_unread",
         "_writable",
+        "empty",
         "lost",
         "unread_since",
     )
 
     def __init__(
-        self,
-        descriptor: int,
-        backlog_bytes_max: int,
-        time: CoarseTime,
-        changed: Callable[[], None],
+        self, descriptor: int, unread: Unread, time: CoarseTime, changed: Callable[[], None]
     ) -> None:
         self._descriptor = descriptor
-        self._backlog_bytes_max = backlog_bytes_max
+        self._unread = unread
         self._time = time
         self._changed = changed
         self._backlog: bytearray | None = None
+        self._in_kernel = -1  # not looked at yet
         self._writable: Any = None
+        self.empty = True
+        """Whether everything was taken."""
         self.lost = False
         self.unread_since = 0.0
         """When the client last took something, while there is a backlog; else 0."""
 
     @property
-    def empty(self) -> bool:
-        """Tell whether everything was taken."""
-        return self._backlog is None
+    def backlog_bytes(self) -> int:
+        """Bytes that the client's socket has not taken yet."""
+        return 0 if self._backlog is None else len(self._backlog)
 
     def send(self, payload: bytes) -> None:
         """Send, or keep what can't be sent now. Neither waits nor raises."""
         if self._backlog is not None:
             self._backlog += payload
-            if len(self._backlog) > self._backlog_bytes_max:
-                self.lose()
+            self._unread.bytes += len(payload)
             return
         if self.lost:
             return
@@ -74,6 +78,19 @@ class Outbox:
         if sent < len(payload):
             self._keep(payload[sent:])
 
+    def note_progress(self) -> None:
+        """Count it as reading if the kernel has sent some on since the last look.
+
+        What it holds for a slow client can be megabytes, and it takes more only when a good part
+        of that is gone: at 40 KB/s that takes half a minute in which the client reads all the time.
+        """
+        if self._backlog is None:
+            return
+        in_kernel = bytes_in_kernel(self._descriptor)
+        if in_kernel < self._in_kernel or self._in_kernel < 0:
+            self.unread_since = self._time.now
+        self._in_kernel = in_kernel
+
     def lose(self) -> None:
         """Give up: nothing more is sent, and what is kept is dropped."""
         self.close()
@@ -86,7 +103,10 @@ class Outbox:
 
     def _keep(self, rest: bytes) -> None:
         self._backlog = bytearray(rest)
+        self._unread.bytes += len(rest)
+        self.empty = False
         self.unread_since = self._time.now
+        self._in_kernel = -1
         self._writable = gevent.get_hub().loop.io(self._descriptor, WRITABLE)
         self._writable.start(self._send_more)
 
@@ -101,15 +121,30 @@ class Outbox:
             self.lose()
             return
         del self._backlog[:sent]
+        self._unread.bytes -= sent
         self.unread_since = self._time.now
         if not self._backlog:
             self._drop_backlog()
-            self._changed()
+        self._changed()
 
     def _drop_backlog(self) -> None:
+        self._unread.bytes -= self.backlog_bytes
         self._backlog = None
+        self.empty = True
         self.unread_since = 0.0
         if self._writable is not None:
             self._writable.stop()
             self._writable.close()
             self._writable = None
+
+
+def bytes_in_kernel(descriptor: int) -> int:
+    """Return how many sent bytes the client's side has not acknowledged. See tty_ioctl(4).
+
+    0 where the platform does not say.
+    """
+    try:
+        (left,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+    except (OSError, AttributeError):
+        return 0
+    return int(left)

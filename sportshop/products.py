@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from sportshop import names as naming
+
 NAME_CHARACTERS_MAX = 200
 PRICE_CENTS_MAX = 99_999_999_99  # with 100 items of 1,000,000 a total still fits 63 bits
 PRICE_DIGITS = 10  # more make no price, and Python refuses to read thousands of them
@@ -50,6 +52,7 @@ class Shelf:
 
     def __init__(self, products: Iterable[Product], as_of: int) -> None:
         self._products = {product.name: product for product in sorted(products, key=_by_name)}
+        self._other_forms = naming.OtherForms(NAME_CHARACTERS_MAX, self._products)
         self._as_of = as_of
         self._snapshot: ProductList | None = None
 
@@ -67,20 +70,39 @@ class Shelf:
         self._snapshot = None
 
     def find_all(self, names: Collection[str]) -> dict[str, Product]:
-        """Return the products of these names that exist, as of the newest published batch."""
+        """Return the products that exist by the names asked, as of the newest published batch.
+
+        A product's own name can differ from the one asked: it may be the same name in another
+        form (see names.py). One that is written exactly so comes first.
+        """
         products = self._products
-        return {name: products[name] for name in names if name in products}
+        found = {name: products[name] for name in names if name in products}
+        if len(found) < len(names):
+            for name in names:
+                if name not in found and (own := self.own_name(name)) is not None:
+                    found[name] = products[own]
+        return found
+
+    def own_name(self, name: str) -> str | None:
+        """Return how the product writes the name itself; None if there is no such product."""
+        if name in self._products:
+            return name
+        candidates = self._other_forms.candidates(name)
+        return next((other for other in candidates if other in self._products), None)
 
 
 def _by_name(product: Product) -> str:
     return product.name
 
 
-def has_control_characters(text: str) -> bool:
-    """Tell whether any character is a control character (Unicode category Cc)."""
-    if text.isprintable():  # the usual case, and a hundred times faster than looking at each
-        return False
-    return any(character < " " or "\x7f" <= character <= "\x9f" for character in text)
+def check_name(name: str) -> str:
+    """Return a new product's name, or raise names.BadName."""
+    return naming.check_name(name, NAME_CHARACTERS_MAX)
+
+
+def check_stored_name(name: str) -> str:
+    """Return the name of a product that a store has already, or raise names.BadName."""
+    return naming.check_stored_name(name, NAME_CHARACTERS_MAX)
 
 
 @lru_cache(maxsize=10_000)  # the same few prices again and again: 0.06 in place of 0.25 µs

@@ -1,7 +1,8 @@
 """The server: listens, makes a connection of every client, and drains at the end.
 
-On SIGTERM or SIGINT: no new client is accepted, what was accepted is answered, everyone is told
-SHUTTING_DOWN, and `run` returns within the drain's deadline. A second signal ends at once.
+On SIGTERM, SIGINT or SIGHUP: no new client is accepted, what was accepted is answered, everyone is
+told SHUTTING_DOWN, and `run` returns within the drain's deadline. A second signal, unless it comes
+right behind the first, ends at once.
 """
 
 import gc
@@ -12,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import gevent
 from gevent import socket as gevent_socket
@@ -19,8 +21,8 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from sportshop import messages
-from sportshop.connection import Connection, read_until_end
-from sportshop.inventory import Customer, Inventory
+from sportshop.connection import SHORTEST_SLEEP_SECONDS, Connection, read_until_end
+from sportshop.inventory import Bounds, Customer, Inventory, LedgerTime
 from sportshop.logins import Logins
 from sportshop.messages import TOKEN_HOURS, Reason
 from sportshop.session import Refused
@@ -31,11 +33,18 @@ from sportshop.tokens import Tokens
 
 LISTEN_BACKLOG = 4096  # a flash sale's clients come at once; the kernel caps it at somaxconn
 DESCRIPTORS_RESERVED = 100  # files, the store, and room to tell clients BUSY
-LINGERING_REFUSALS_MAX = 64
+DESCRIPTORS_RESERVED_MIN = 32  # where there are few
+DESCRIPTORS_OF_THE_SHOP = 24  # files, the store, the loop
+LINGERING_REFUSALS_MAX = 64  # as far as the reserve allows
 TICK_SECONDS_MAX = 1.0
+ENDED_IN_A_ROW = 20  # connections: some 2 ms, then everybody else has a turn
+# `kill -TERM` of make's process group reaches the shop twice: make forwards its own. Somebody who
+# insists has waited for a moment.
+INSISTENCE_SECONDS = 1.0
 ALLOCATIONS_BEFORE_COLLECTION = 100_000
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+TOO_MANY_CONNECTIONS = "more connections than the shop accepts"
 IN_DOUBT = Refused(
     Reason.STORAGE_FAILED,
     "the order's outcome is unknown until it is asked again with its orderKey",
@@ -46,19 +55,21 @@ log = logging.getLogger(__name__)
 
 
 class CannotListen(Exception):
-    """The address can't be listened on; the text says which and why."""
+    """The server can't listen: at this address, or for want of descriptors; the text says why."""
 
 
 class Server:
-    """A shop on a socket. Not started before `start`."""
+    """A shop on a socket. Not started before `start`. Raises CannotListen."""
 
     def __init__(self, store: Store, host: str, port: int, limits: Limits) -> None:
         self._limits = limits
         self._wanted = f"{host}:{port}"
-        self._connections_max = _raise_descriptor_limit(limits.connections_max)
+        self._connections_max, reserved = _raise_descriptor_limit(limits.connections_max)
+        self._lingering_max = min(LINGERING_REFUSALS_MAX, reserved - DESCRIPTORS_OF_THE_SHOP)
         self._connections: set[Connection] = set()
         self._lingering = 0
         self._stop = Event()
+        self._signalled_at: float | None = None
         self._listener = StreamServer(
             (host, port),
             self._accept,
@@ -78,9 +89,13 @@ class Server:
             Inventory(
                 store,
                 self._storage_failed,
-                _now_ms,
-                limits.waiting_orders_max,
-                limits.batch_orders_max,
+                LedgerTime(store.orders.newest_at_ms(), _now_ms, time.monotonic).now_ms,
+                Bounds(
+                    waiting_orders=limits.waiting_orders_max,
+                    waiting_items=limits.waiting_items_max,
+                    batch_orders=limits.batch_orders_max,
+                    batch_items=limits.batch_items_max,
+                ),
             ),
         )
 
@@ -95,13 +110,14 @@ class Server:
         return self._shop.inventory.failure
 
     def start(self) -> None:
-        """Listen, and drain on SIGTERM and SIGINT from now on. Raises CannotListen."""
+        """Listen, and drain on a signal from now on. Raises CannotListen."""
         try:
             self._listener.start()
         except OSError as problem:
             raise CannotListen(f"cannot listen on {self._wanted}: {_what(problem)}") from None
         for number in SIGNALS:
-            gevent.signal_handler(number, self._signalled)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                gevent.signal_handler(number, self._signalled)
         self._shop.inventory.start()
         gevent.spawn(self._reap_forever)
         _tame_garbage_collection()
@@ -116,36 +132,46 @@ class Server:
         self._drain()
 
     def _signalled(self) -> None:
-        if self._stop.is_set():
-            os._exit(1)  # the operator insists; what is acknowledged is durable
-        log.info("stopping", extra={"facts": {"connections": len(self._connections)}})
-        self._stop.set()
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+            log.info("stopping", extra={"facts": {"connections": len(self._connections)}})
+            self._stop.set()
+        elif now - self._signalled_at >= INSISTENCE_SECONDS:
+            _end_at_once()  # the operator insists; what is acknowledged is durable
 
     def _accept(self, accepted: gevent_socket.socket, _address: object) -> None:
         """Make a connection of a client; called by the listener in the hub."""
         connected = socket.socket(fileno=accepted.detach())  # we wait for it ourselves
         connected.setblocking(False)
         if len(self._connections) >= self._connections_max:
-            self._shop.tally.refused += 1
-            gevent.spawn_raw(self._refuse, connected)
+            self._shop.tally.connections_refused += 1
+            self._refuse(connected)
             return
-        self._shop.tally.accepted += 1
+        self._shop.tally.connections += 1
         self._connections.add(Connection(connected, self._shop, self._connections.discard))
 
     def _refuse(self, connected: socket.socket) -> None:
         """Tell a client too many BUSY, and see that it arrives if there is room to wait for it."""
-        busy = messages.encode_error(Reason.BUSY, "more connections than the shop accepts")
-        self._lingering += 1
         try:
-            connected.send(busy)
+            connected.send(messages.encode_error(Reason.BUSY, TOO_MANY_CONNECTIONS))
             connected.shutdown(socket.SHUT_WR)
-            if self._lingering <= LINGERING_REFUSALS_MAX:
-                read_until_end(connected, 1)
-        except OSError:
-            pass  # it did not wait for the answer
+        except OSError:  # it did not wait for the answer
+            connected.close()
+            return
+        if self._lingering < self._lingering_max:
+            self._lingering += 1
+            gevent.spawn_raw(self._linger, connected)
+        else:
+            connected.close()
+
+    def _linger(self, refused: socket.socket) -> None:
+        try:
+            with suppress(OSError):
+                read_until_end(refused, 1)
         finally:
             self._lingering -= 1
-            connected.close()
+            refused.close()
 
     def _reap_forever(self) -> None:
         """End what takes too long: one look at everyone a tick, in place of a timer each."""
@@ -157,16 +183,39 @@ class Server:
         while True:
             gevent.sleep(min(TICK_SECONDS_MAX, shortest / 4))
             self._shop.time.now = time.monotonic()
-            self._reap(self._shop.time.now)
+            try:
+                self._look_after_store()
+                self._reap(self._shop.time.now)
+            except Exception:
+                log.exception("a look at the connections failed by a fault of ours")
+
+    def _look_after_store(self) -> None:
+        """Stop selling what nobody will find again: the store's files were removed or replaced."""
+        try:
+            self._shop.store.check_is_there()
+        except StorageFailed as lost:
+            self._shop.inventory.lose(lost)
 
     def _reap(self, now: float) -> None:
+        """End who takes too long; however many that are at once, others are served meanwhile."""
+        ended = 0
         for connection in list(self._connections):
-            if connection.unread_for(now) > self._limits.unread_seconds:
-                self._shop.tally.cut_off += 1
-                connection.cut_off()
-            elif overdue := connection.overdue(now):
-                self._shop.tally.timed_out += 1
-                connection.end(Refused(Reason.TIMED_OUT, overdue, closes=True))
+            if connection in self._connections and self._is_ended(connection, now):
+                ended += 1
+                if ended % ENDED_IN_A_ROW == 0:
+                    gevent.sleep(SHORTEST_SLEEP_SECONDS)
+
+    def _is_ended(self, connection: Connection, now: float) -> bool:
+        """End a connection if it has taken too long; tell whether it had."""
+        if connection.unread_for(now) > self._limits.unread_seconds:
+            self._shop.tally.cut_off += 1
+            connection.cut_off()
+            return True
+        overdue = connection.overdue(now)
+        if overdue:
+            self._shop.tally.timed_out += 1
+            connection.end(Refused(Reason.TIMED_OUT, overdue, closes=True))
+        return bool(overdue)
 
     def _storage_failed(self, in_doubt: Sequence[Customer], failure: StorageFailed) -> None:
         """Stop the shop: called by the inventory, which will commit nothing more."""
@@ -182,8 +231,10 @@ class Server:
         self._shop.draining = True
         self._listener.close()
         self._shop.logins.refuse_waiting()
-        for connection in list(self._connections):
+        for number, connection in enumerate(list(self._connections), 1):
             connection.end(SHUTTING_DOWN)
+            if number % ENDED_IN_A_ROW == 0:
+                gevent.sleep(SHORTEST_SLEEP_SECONDS)
         settled = self._shop.inventory.settle(_left(deadline))
         while self._connections and _left(deadline) > 0:
             gevent.sleep(0.01)
@@ -193,7 +244,7 @@ class Server:
         log.info("stopped", extra={"facts": {"settled": settled, **vars(self._shop.tally)}})
         if not settled:
             log.critical("the store did not answer within the drain's deadline")
-            os._exit(1)  # a thread hangs in the disk: it can't be waited for
+            _end_at_once()  # a thread hangs in the disk: it can't be waited for
         self._shop.inventory.close()
         self._shop.logins.close()
 
@@ -210,18 +261,43 @@ def _what(problem: OSError) -> str:
     return problem.strerror.partition(": ")[0] if problem.strerror else str(problem)
 
 
-def _raise_descriptor_limit(connections_max: int) -> int:
-    """Raise the soft limit as far as needed; return how many connections it leaves room for."""
+def _end_at_once() -> None:
+    logging.shutdown()  # what was logged is to be read
+    os._exit(1)
+
+
+def _raise_descriptor_limit(connections_max: int) -> tuple[int, int]:
+    """Raise the soft limit as far as needed.
+
+    Return how many connections it leaves room for, and how many descriptors are kept for the rest.
+    Raises CannotListen if there is room for none.
+    """
+    descriptors = _descriptors(connections_max + DESCRIPTORS_RESERVED)
+    reserved = max(DESCRIPTORS_RESERVED_MIN, min(DESCRIPTORS_RESERVED, descriptors // 2))
+    possible = descriptors - reserved
+    if possible >= connections_max:
+        return connections_max, reserved
+    if possible < 1:
+        raise CannotListen(
+            f"{descriptors} file descriptors (ulimit -n) leave no room for connections:"
+            f" {reserved} are kept for files"
+        )
+    facts = {"connections_max": possible, "asked": connections_max, "descriptors": descriptors}
+    log.warning("fewer connections than asked for", extra={"facts": facts})
+    return possible, reserved
+
+
+def _descriptors(wanted: int) -> int:
+    """Return how many descriptors there may be, after asking for so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections_max + DESCRIPTORS_RESERVED
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    possible = connections_max if soft == resource.RLIM_INFINITY else soft - DESCRIPTORS_RESERVED
-    if possible < connections_max:
-        facts = {"connections_max": possible, "asked": connections_max, "descriptors": soft}
-        log.warning("fewer connections than asked for", extra={"facts": facts})
-    return min(connections_max, possible)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+    except (OSError, ValueError):  # macOS: the kernel's own limit is lower than the hard one
+        return soft
+    return more
 
 
 def _tame_garbage_collection() -> None:

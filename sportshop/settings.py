@@ -25,10 +25,17 @@ class Limits:
     waiting_orders_max: int = _limit(
         20_000, "orders that wait for their commit; one more is told BUSY"
     )
+    waiting_items_max: int = _limit(
+        200_000, "items of the orders that wait for their commit; an order more is told BUSY"
+    )
     pipelined_orders_max: int = _limit(
         1_000, "orders of one connection that wait; it is not read from until one is answered"
     )
+    pipelined_items_max: int = _limit(
+        10_000, "items of these orders; it is not read from until some are answered"
+    )
     batch_orders_max: int = _limit(4_000, "orders in one commit")
+    batch_items_max: int = _limit(4_000, "items in one commit, or the items of a single order")
     waiting_logins_max: int = _limit(
         10_000, "logins that wait for their password hash; one more is told BUSY"
     )
@@ -38,12 +45,16 @@ class Limits:
     order_seconds: float = _limit(60, "time from the first item of an order to its last", 0.01)
     idle_seconds: float = _limit(900, "silence of a client that is logged in", 0.01)
     unread_bytes_max: int = _limit(
-        1_048_576, "answers that wait for a client to read them; then it is cut off", 1
+        1_048_576, "answers that wait for a client to read them; then it is not read from"
+    )
+    unread_total_bytes_max: int = _limit(
+        67_108_864,
+        "the same over all connections; then none is read from that has answers to read",
     )
     unread_seconds: float = _limit(
         30, "time in which a client reads none of the answers that wait; then it is cut off", 0.01
     )
-    drain_seconds: float = _limit(10, "time to finish after SIGTERM or SIGINT", 0.01)
+    drain_seconds: float = _limit(10, "time to finish after SIGTERM, SIGINT or SIGHUP", 0.01)
 
 
 @dataclass(frozen=True)

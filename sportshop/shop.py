@@ -1,12 +1,12 @@
 """The shop: what all connections share. One object, made at the start, given to each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sportshop import messages
 from sportshop.inventory import Inventory
 from sportshop.logins import Logins
-from sportshop.messages import Reason
+from sportshop.messages import PAUSE, Reason
 from sportshop.orders import Receipt
 from sportshop.products import ProductList
 from sportshop.session import Refused
@@ -23,6 +23,13 @@ class CoarseTime:
         self.now = now
 
 
+class Unread:
+    """Counts the answers that wait for their clients to read them, over all connections."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class ProductPages:
     """The product lists as bytes, encoded once a change and not once a request."""
 
@@ -30,16 +37,24 @@ class ProductPages:
         self._snapshot: ProductList | None = None
         self._pages: dict[bool, Sequence[bytes]] = {}
 
-    def pages(self, snapshot: ProductList, sold_out: bool) -> Sequence[bytes]:
-        """Return the messages of an answer to GET_PRODUCTS."""
+    def pages(self, snapshot: ProductList, sold_out: bool) -> Iterable[bytes]:
+        """Return the messages of an answer to GET_PRODUCTS, with a PAUSE where it takes long."""
         if snapshot is not self._snapshot:
             self._snapshot, self._pages = snapshot, {}
-        if sold_out not in self._pages:
-            self._pages[sold_out] = messages.encode_products(snapshot, sold_out)
-        return self._pages[sold_out]
+        return self._pages.get(sold_out) or self._encode(snapshot, sold_out)
+
+    def _encode(self, snapshot: ProductList, sold_out: bool) -> Iterator[bytes]:
+        pages = []
+        for message in messages.encode_products(snapshot, sold_out):
+            if message is not PAUSE:
+                pages.append(message)
+            yield message
+        if snapshot is self._snapshot:
+            self._pages[sold_out] = pages
 
 
-ENTRIES_MAX = 20_000  # some 5 MB
+ENTRIES_BYTES_MAX = 16 * 1024 * 1024
+ENTRY_OVERHEAD_BYTES = 200  # of a dictionary's slot, a number and a bytes object
 
 
 class OrderEntries:
@@ -47,15 +62,19 @@ class OrderEntries:
 
     def __init__(self) -> None:
         self._entries: dict[int, bytes] = {}
+        self._bytes = 0
 
     def entries(self, receipts: Iterable[Receipt]) -> list[bytes]:
         """Return the entries of some orders."""
         return [self._entries.get(receipt.position) or self._add(receipt) for receipt in receipts]
 
     def _add(self, receipt: Receipt) -> bytes:
-        if len(self._entries) >= ENTRIES_MAX:
-            self._entries.clear()
-        entry = self._entries[receipt.position] = messages.encode_order_entry(receipt)
+        entry = messages.encode_order_entry(receipt)
+        self._bytes += len(entry) + ENTRY_OVERHEAD_BYTES
+        if self._bytes > ENTRIES_BYTES_MAX:
+            self._entries.clear()  # dropping the oldest alone would have to look for it
+            self._bytes = len(entry) + ENTRY_OVERHEAD_BYTES
+        self._entries[receipt.position] = entry
         return entry
 
 
@@ -63,8 +82,8 @@ class OrderEntries:
 class Tally:
     """What happened to connections since the start, for the log."""
 
-    accepted: int = 0
-    refused: int = 0
+    connections: int = 0
+    connections_refused: int = 0
     timed_out: int = 0
     cut_off: int = 0
 
@@ -79,6 +98,7 @@ class Shop:
     time: CoarseTime
     inventory: Inventory
     draining: bool = False
+    unread: Unread = field(default_factory=Unread)
     product_pages: ProductPages = field(default_factory=ProductPages)
     order_entries: OrderEntries = field(default_factory=OrderEntries)
     tally: Tally = field(default_factory=Tally)

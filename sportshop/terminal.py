@@ -21,6 +21,7 @@ from sportshop.client import (
 )
 from sportshop.display import (
     clean,
+    deliver,
     is_terminal,
     say,
     sentence,
@@ -126,7 +127,7 @@ class Visit:
         while True:
             receipt = self._try_to_place(items, key)
             if receipt is not None:
-                show_receipt(receipt)
+                deliver(receipt, show_receipt)
                 return
             if not agrees("Ask the shop again? It will not be ordered twice."):
                 say("Your orders will show whether it was placed.")

@@ -17,8 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sportshop.commands import Failed
-from sportshop.display import clean, say
+from sportshop.display import Failed, clean, say
 
 if TYPE_CHECKING:
     from sportshop.audit import History, Verdict
@@ -49,6 +48,8 @@ def verify(history: Path, as_json: bool) -> None:
         raise Unreadable(
             f"verify needs {problem.name}: pip install 'sportshop[loadtest]'"
         ) from None
+    if history.is_fifo():
+        raise Unreadable(f"{history}: a pipe, and a history has to be a file")
     began = time.monotonic()
     with _progress() as told:
         try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sportshop.audit.books import Books
+from sportshop.audit.books import NO_KEY_ID, Books
 from sportshop.audit.columns import first_of_each
 from sportshop.audit.history import Array, Kind
 
@@ -24,14 +24,68 @@ class Tellings(NamedTuple):
     stock: Array
 
 
+class Promised(NamedTuple):
+    """What was promised of each product, order by order: columns, by product and position."""
+
+    product: Array
+    position: Array
+    quantity: Array
+    operation: Array
+
+
+def promised(books: Books) -> Promised:
+    """Return what customers were told that they bought, whatever position they were told.
+
+    A shop that gives one position to two orders has promised both. An order that is told again,
+    in a repeat or in a list, is promised once.
+    """
+    operations = np.concatenate([books.sales, _beside(books), _too_early(books)])
+    operations = operations[np.argsort(books.position[operations], kind="stable")]
+    rows = books.rows_of(operations)
+    product = books.product[rows]
+    if len(books.names) < 2**16:
+        product = product.astype(np.uint16)  # these are sorted in linear time
+    rows = rows[np.argsort(product, kind="stable")]  # by position as before
+    owner = books.owner[rows]
+    return Promised(books.product[rows], books.position[owner], books.quantity[rows], owner)
+
+
+def _beside(books: Books) -> Array:
+    """Return the orders that share a position with the one that `books.sales` has there.
+
+    An order is another one if its customer or its key is, or if it has no key and is new.
+    """
+    told = books.told
+    starts = first_of_each(books.position[told])
+    sale = np.repeat(told[starts], np.diff(np.append(starts, len(told))))
+    other = (books.key[told] != books.key[sale]) | (books.buyer[told] != books.buyer[sale])
+    keyless = (books.key[told] == NO_KEY_ID) & (books.kind[told] == Kind.ACCEPTED)
+    found = told[other | (keyless & (told != sale))]
+    identity = zip(
+        *(column[found].tolist() for column in (books.position, books.buyer, books.key)),
+        strict=True,
+    )
+    seen: set[tuple[int, int, int]] = set()  # few: a correct shop has none
+    kept = []
+    for at, known_as in zip(found.tolist(), identity, strict=True):
+        if known_as not in seen or (known_as[2] == NO_KEY_ID and books.kind[at] == Kind.ACCEPTED):
+            kept.append(at)
+        seen.add(known_as)
+    return np.array(kept, np.int64)
+
+
+def _too_early(books: Books) -> Array:
+    """Return new orders at positions that were taken before the run."""
+    new = books.find(Kind.ACCEPTED)
+    return np.asarray(new[books.position[new] <= books.first])
+
+
 def sold_till(books: Books, position: int) -> Array:
-    """Return how many of each product were sold up to a position."""
-    parts = books.parts
+    """Return how many of each product were promised up to a position."""
     sold = np.zeros(max(1, len(books.names)), np.int64)
-    if len(parts.product):
-        starts = first_of_each(parts.product)
-        taken = np.where(parts.position <= position, parts.quantity, 0)
-        sold[parts.product[starts]] = np.add.reduceat(taken, starts)
+    orders = promised(books)
+    some = orders.position <= position
+    np.add.at(sold, orders.product[some], orders.quantity[some])
     return sold
 
 

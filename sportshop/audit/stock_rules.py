@@ -13,7 +13,7 @@ from sportshop.audit import words
 from sportshop.audit.books import Books
 from sportshop.audit.columns import first_of_each, is_in
 from sportshop.audit.history import LISTS, TOLD, UNKNOWN_PRICE, Array, Kind
-from sportshop.audit.shelf import Tellings, doubtful_tellings, sold_till
+from sportshop.audit.shelf import Promised, Tellings, doubtful_tellings, promised, sold_till
 from sportshop.audit.verdict import Findings, Verdict, judge
 from sportshop.products import format_cents
 
@@ -349,24 +349,13 @@ def _last(books: Books, operations: Array) -> Array:
 
 
 def nothing_is_oversold(books: Books) -> Verdict:
-    """Check that no more is promised than was there at the start, and that no stock is negative."""
+    """Check that no more is promised than was there at the start, and that no stock is negative.
+
+    Every order that was acknowledged counts, also those that share a position with another.
+    """
     found = Findings()
-    parts = books.parts
-    if books.opening is not None and len(parts.product):
-        had = np.full(len(books.names), -1, np.int64)
-        had[list(books.shelved)] = list(books.shelved.values())
-        sold = np.cumsum(parts.quantity)
-        starts = first_of_each(parts.product)
-        lengths = np.diff(np.append(starts, len(sold)))
-        sold -= np.repeat(sold[starts] - parts.quantity[starts], lengths)
-        left = had[parts.product] - sold
-        for at in np.flatnonzero((left < 0) & (had[parts.product] >= 0) & (sold > 0)).tolist():
-            found.fault(
-                lambda: (
-                    f"{words.known(books, int(parts.operation[at]))}, is {-left[at]} beyond the"
-                    f" {had[parts.product[at]]} {_name(books, parts.product[at])} there were"
-                )
-            )
+    if books.opening is not None:
+        _blame_oversold(books, found, promised(books))
     telling = books.are(*TOLD, Kind.SOLD_OUT, *LISTS)
     for row in np.flatnonzero((books.stock < 0) & telling[books.owner]).tolist():
         found.fault(
@@ -376,6 +365,27 @@ def nothing_is_oversold(books: Books) -> Verdict:
             )
         )
     return judge("nothing is sold beyond the stock at the start", found)
+
+
+def _blame_oversold(books: Books, found: Findings, orders: Promised) -> None:
+    if not len(orders.product):
+        return
+    had = np.full(len(books.names), -1, np.int64)
+    had[list(books.shelved)] = list(books.shelved.values())
+    sold = np.cumsum(orders.quantity)
+    starts = first_of_each(orders.product)
+    lengths = np.diff(np.append(starts, len(sold)))
+    sold -= np.repeat(sold[starts] - orders.quantity[starts], lengths)
+    left = had[orders.product] - sold
+    is_last = np.ones(len(left), bool)  # of the items with which an order names the product
+    is_last[:-1] = (np.diff(orders.operation) != 0) | (np.diff(orders.product) != 0)
+    for at in np.flatnonzero(is_last & (left < 0) & (had[orders.product] >= 0)).tolist():
+        found.fault(
+            lambda: (
+                f"{words.known(books, int(orders.operation[at]))}, is {-left[at]} beyond the"
+                f" {had[orders.product[at]]} {_name(books, orders.product[at])} there were"
+            )
+        )
 
 
 def final_stock_balances(books: Books) -> Verdict:

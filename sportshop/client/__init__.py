@@ -20,8 +20,6 @@ from sportshop.client.answers import (
     Receipt,
     Session,
     SoldItem,
-    read_orders,
-    read_products,
     read_receipt,
     read_session,
 )
@@ -51,6 +49,7 @@ from sportshop.client.errors import (
     refusal,
 )
 from sportshop.client.keys import new_order_key
+from sportshop.client.lists import read_orders, read_products
 
 __all__ = [
     "NEW_KEY",

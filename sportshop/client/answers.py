@@ -1,35 +1,40 @@
 """Answers: what the shop tells, as typed values, and how they are read from messages.
 
-Amounts are decimals with two places, as on the wire. Form is checked, content is not: whether
-the stocks of two answers fit together is for an audit (sportshop.audit) to find.
-Knows no socket: whatever is read here was received elsewhere.
+Amounts are decimals with two places, as on the wire. Here the form is checked; checks.py compares
+the content with what was asked, and lists.py reads lists. Knows no socket: whatever is read here
+was received elsewhere.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from functools import lru_cache
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from sportshop.client.checks import NAME_CHARACTERS_MAX, check_receipt
 from sportshop.client.errors import ProtocolViolation, refusal
-from sportshop.messages import LIST_ENTRIES_MAX, Answer, Code
+from sportshop.messages import Answer, Code
 
-_Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 _Position = Annotated[int, Meta(ge=1)]
 
 
 class Amount(Decimal):
     """A price or a total: a decimal with two places, never negative."""
 
+    __slots__ = ()
 
-class _FromShop(msgspec.Struct, frozen=True, rename="camel"):
+
+class FromShop(msgspec.Struct, frozen=True, rename="camel"):
     """Unknown fields are ignored, so that the shop can grow."""
 
 
-class Limits(_FromShop, frozen=True):
+class Limits(FromShop, frozen=True):
     """What the shop accepts at most."""
 
     frame_bytes: _Position
@@ -40,7 +45,7 @@ class Limits(_FromShop, frozen=True):
     """Units in one item."""
 
 
-class Session(_FromShop, frozen=True):
+class Session(FromShop, frozen=True):
     """A login that worked."""
 
     user: str
@@ -49,18 +54,19 @@ class Session(_FromShop, frozen=True):
     server: str
     """The shop's name and version."""
     limits: Limits
-    protocol: Literal[1]
+    protocol: _Position
+    """The version of PROTOCOL.md that the shop speaks; every later one includes the first."""
 
     def __repr__(self) -> str:
         return f"Session(user={self.user!r}, server={self.server!r}, limits={self.limits!r})"
 
 
-class Product(_FromShop, frozen=True):
+class Product(FromShop, frozen=True):
     """A product as it stood at the `as_of` of its list."""
 
-    name: str
+    name: _Name
     price: Amount
-    stock: _Count = msgspec.field(name="stockQuantity")
+    stock: Count = msgspec.field(name="stockQuantity")
     """Units left."""
 
 
@@ -78,24 +84,24 @@ class ProductList(msgspec.Struct, frozen=True):
         return len(self.products)
 
 
-class SoldItem(_FromShop, frozen=True):
+class SoldItem(FromShop, frozen=True):
     """One line of an order that was placed."""
 
-    product_name: str
+    product_name: _Name
     quantity: _Position
     price: Amount
     """For one unit, as it was when the order was placed."""
-    stock: _Count = msgspec.field(name="stockQuantity")
+    stock: Count = msgspec.field(name="stockQuantity")
     """Units of the product that were left right after the order."""
 
 
-class PastOrder(_FromShop, frozen=True):
+class PastOrder(FromShop, frozen=True):
     """An order of the user's, as a list of orders tells it."""
 
     order: _Position
     """Its position in the ledger."""
     placed_at: Annotated[datetime, Meta(tz=True)]
-    items: tuple[SoldItem, ...]
+    items: Annotated[tuple[SoldItem, ...], Meta(min_length=1)]
     total: Amount
     key: str | None = msgspec.field(default=None, name="orderKey")
 
@@ -114,12 +120,12 @@ class OrderList(msgspec.Struct, frozen=True):
         return len(self.orders)
 
 
-class Receipt(_FromShop, frozen=True):
+class Receipt(FromShop, frozen=True):
     """An order that is in the ledger, durably."""
 
     order: _Position
     """Its position in the ledger."""
-    items: tuple[SoldItem, ...]
+    items: Annotated[tuple[SoldItem, ...], Meta(min_length=1)]
     total: Amount
     as_of: _Position
     """Ledger positions that had been taken: equals `order` unless replayed."""
@@ -132,26 +138,11 @@ class Receipt(_FromShop, frozen=True):
 # Reading them.
 
 
-class _Page(_FromShop, frozen=True):
-    """A message of a list."""
-
-    as_of: _Count
-
-
-class _ProductsPage(_Page, frozen=True):
-    products: Annotated[list[Product], Meta(max_length=LIST_ENTRIES_MAX)]
-
-
-class _OrdersPage(_Page, frozen=True):
-    orders: Annotated[list[PastOrder], Meta(max_length=LIST_ENTRIES_MAX)]
-
-
 _Data = TypeVar("_Data", bound=msgspec.Struct)
-_SomePage = TypeVar("_SomePage", bound=_Page)
-_is_amount = re.compile(r"[0-9]+\.[0-9]{2}").fullmatch
+_is_amount = re.compile(r"[0-9]{1,24}\.[0-9]{2}").fullmatch
 
 
-def _read(answer: Answer, code: Code, kind: type[_Data]) -> _Data:
+def read(answer: Answer, code: Code, kind: type[_Data]) -> _Data:
     """Return the answer's data. Raises Refused if it is an ERROR, else ProtocolViolation."""
     if answer.code == Code.ERROR:
         raise refusal(answer)
@@ -165,13 +156,18 @@ def _read(answer: Answer, code: Code, kind: type[_Data]) -> _Data:
 
 def _amount(kind: type, value: object) -> Amount:
     if kind is Amount and isinstance(value, str) and _is_amount(value):
-        return Amount(value)
+        return _amount_of(value)
     raise ValueError("expected an amount such as 149.90")
+
+
+@lru_cache(maxsize=10_000)  # the same few again and again: a long list is half as large
+def _amount_of(text: str) -> Amount:
+    return Amount(text)
 
 
 def _read_whole(answer: Answer, kind: type[_Data]) -> _Data:
     """Read a SUCCESS, which is one message."""
-    data = _read(answer, Code.SUCCESS, kind)
+    data = read(answer, Code.SUCCESS, kind)
     if not answer.end_of_data:
         raise ProtocolViolation("a SUCCESS that says that more follows")
     return data
@@ -185,38 +181,9 @@ def read_session(answer: Answer) -> Session:
 def read_receipt(answer: Answer, key: str | None = None) -> Receipt:
     """Return what an order was answered with. Raises Refused, ProtocolViolation.
 
+    It agrees with itself; whether it is for what was asked is for the asker to see.
     `key` is the one that the order was asked with; the shop does not repeat it.
     """
-    return msgspec.structs.replace(_read_whole(answer, Receipt), key=key)
-
-
-def read_products(receive: Callable[[], Answer]) -> ProductList:
-    """Return the list that the next answers make up, calling `receive` up to its last message.
-
-    Raises Refused, ProtocolViolation, and whatever `receive` raises.
-    """
-    pages = list(_pages(receive, Code.PRODUCTS_LIST, _ProductsPage))
-    return ProductList(pages[0].as_of, tuple(found for page in pages for found in page.products))
-
-
-def read_orders(receive: Callable[[], Answer]) -> OrderList:
-    """Return the list that the next answers make up, calling `receive` up to its last message.
-
-    Raises Refused, ProtocolViolation, and whatever `receive` raises.
-    """
-    pages = list(_pages(receive, Code.ORDERS_LIST, _OrdersPage))
-    return OrderList(pages[0].as_of, tuple(found for page in pages for found in page.orders))
-
-
-def _pages(receive: Callable[[], Answer], code: Code, kind: type[_SomePage]) -> Iterator[_SomePage]:
-    """Yield the messages of one list, which is one snapshot."""
-    as_of = None
-    more = True
-    while more:
-        answer = receive()
-        page = _read(answer, code, kind)
-        if as_of is not None and page.as_of != as_of:
-            raise ProtocolViolation(f"one list as of {as_of} and as of {page.as_of}")
-        as_of = page.as_of
-        more = not answer.end_of_data
-        yield page
+    receipt = msgspec.structs.replace(_read_whole(answer, Receipt), key=key)
+    check_receipt(receipt)
+    return receipt

@@ -21,6 +21,15 @@ _CONNECTION_GONE = (ConnectionLost, ShuttingDown, TimedOut, StorageFailed)
 _NOT_THIS_TIME = (Busy, ShuttingDown, TimedOut)
 
 
+def check_attempts(limit: object) -> int:
+    """Return the number of attempts. Raises TypeError, and ValueError unless it is 1 or more."""
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"attempts: expected a whole number, found {limit!r}")
+    if limit < 1:
+        raise ValueError(f"attempts: expected 1 or more, found {limit!r}")
+    return limit
+
+
 class Attempts:
     """What is known of one request, over all the times that it is sent."""
 
@@ -32,6 +41,11 @@ class Attempts:
         self._sent = False
         self._failures = 0
         self._connections_lost = 0
+
+    @property
+    def may_lose_a_connection(self) -> bool:
+        """Whether a request that is lost with its connection would be sent again on another."""
+        return self._repeatable and self._connections_lost + 1 < self._limit
 
     def begin(self) -> None:
         """Note that an attempt begins; nothing of the request has been sent in it."""

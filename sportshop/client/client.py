@@ -15,13 +15,12 @@ from sportshop.client.answers import (
     ProductList,
     Receipt,
     Session,
-    read_orders,
-    read_products,
     read_receipt,
     read_session,
 )
-from sportshop.client.attempts import Attempts
-from sportshop.client.deadline import Deadline
+from sportshop.client.attempts import Attempts, check_attempts
+from sportshop.client.checks import check_is_for, same_name
+from sportshop.client.deadline import Deadline, Patience, check_timeout_s
 from sportshop.client.errors import (
     Busy,
     ConnectionLost,
@@ -41,6 +40,7 @@ from sportshop.client.errors import (
     refusal,
 )
 from sportshop.client.keys import new_order_key
+from sportshop.client.lists import read_orders, read_products
 from sportshop.client.wire import Traffic, Wire, dial
 from sportshop.messages import Answer, Code, encode_request
 
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PORT = 3333
 TIMEOUT_S = 10.0
-ATTEMPTS = (
-    8  # with the pauses between them about four seconds: a shop that restarts is back by then
-)
+# With the pauses between them about four seconds: a shop that restarts is back by then.
+ATTEMPTS = 8
+# One answer at most, so that a list without end can't fill the memory: 200,000 orders or so.
+ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
 class _Fresh(enum.Enum):
@@ -73,16 +74,25 @@ _ANSWERS_A_WHOLE_ORDER = (ProductNotFound, InsufficientStock, OrderKeyReused, Bu
 class Client:
     """A customer of the shop at `host`:`port`. Connects at the first call, or by `connect`.
 
-    Every call is over within `timeout_s` seconds (more than 0; resolving a host's name is not
-    counted), whatever the shop does. What may be repeated safely is: after a lost connection the
-    client connects and logs in again, with its token or else the password it was given, and asks
-    again, up to `attempts` times in all (1 or more) with growing pauses; BUSY it asks again until
-    the time is up. `tls` is a context for connections by TLS; without it they are plain.
+    Every call is over within `timeout_s` seconds (more than 0, at most a million; resolving a
+    host's name is not counted), whatever the shop does. What may be repeated safely is: after a
+    lost connection the client connects and logs in again, with its token or else the password it
+    was given, and asks again, up to `attempts` times in all (1 or more) with growing pauses; BUSY
+    it asks again until the time is up. A connection that was used before and now says nothing for
+    half of the time counts as lost. `tls` is a context for connections by TLS; without it they
+    are plain.
+
+    What the shop answers is compared with what was asked: a receipt with the order, a list with
+    its bounds, a session with its user. An answer that differs, or is longer than
+    ANSWER_BYTES_MAX, is a ProtocolViolation; orders beyond that are read part by part.
 
     Any call may raise ConnectionLost, DeadlineExceeded, ProtocolViolation, Busy, ShuttingDown,
     TimedOut and StorageFailed; any but the logins NotAuthenticated. After the first three the
     connection is closed, and the next call makes a new one.
     Not for two threads or greenlets at once. A call that is interrupted closes its connection.
+    A process that was forked has a connection of its own: it connects at its first call.
+
+    Raises TypeError and ValueError for a `port`, `timeout_s` or `attempts` that can't be.
     """
 
     def __init__(
@@ -95,9 +105,9 @@ class Client:
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self.host = host
-        self.port = port
-        self.timeout_s = timeout_s
-        self._attempts = attempts
+        self.port = _check_port(port)
+        self.timeout_s = check_timeout_s(timeout_s)
+        self._attempts = check_attempts(attempts)
         self._tls = tls
         self._traffic = Traffic()
         self._wire: Wire | None = None
@@ -148,7 +158,7 @@ class Client:
         Raises InvalidCredentials, AlreadyAuthenticated (on this connection).
         """
         credentials = {"user": user, "password": password}
-        session = self._authenticate(credentials, self._deadline(timeout_s))
+        session = self._authenticate(credentials, user, self._deadline(timeout_s))
         self._credentials = credentials
         return session
 
@@ -157,7 +167,7 @@ class Client:
 
         Raises InvalidCredentials (12 hours have passed), AlreadyAuthenticated.
         """
-        session = self._authenticate({"token": token}, self._deadline(timeout_s))
+        session = self._authenticate({"token": token}, None, self._deadline(timeout_s))
         self._credentials = None
         return session
 
@@ -176,12 +186,17 @@ class Client:
         """Return the user's orders, newest first, however many messages they come in.
 
         `before`: only orders numbered below it (1 or more). `limit`: at most so many (1 to 1000).
-        Raises MalformedMessage for numbers out of range.
+        Raises MalformedMessage for numbers out of range. A history of more than ANSWER_BYTES_MAX
+        is read part by part: with `limit`, then again with `before` the last order's number.
         """
         wanted = {"before": before, "limit": limit}
         given = {name: number for name, number in wanted.items() if number is not None}
         request = encode_request(Code.GET_ORDERS, given)
-        return self._ask(request, read_orders, self._deadline(timeout_s), self._repeatable())
+
+        def read(receive: _Receive) -> OrderList:
+            return read_orders(receive, before, limit)
+
+        return self._ask(request, read, self._deadline(timeout_s), self._repeatable())
 
     @overload
     def order(
@@ -212,7 +227,8 @@ class Client:
 
         Raises a Refused (ProductNotFound, InsufficientStock, OrderKeyReused, MalformedMessage,
         OrderTooLarge and those of any call) if the order was not placed, and OutcomeUnknown if it
-        may have been, whatever the cause. Any other ShopError: the order was not sent. Raises
+        may have been, whatever the cause (also a receipt for something else). Any other
+        ShopError: the order was not sent. Raises
         ValueError for no items or a name that cannot be encoded; nothing was sent then either.
         """
         wanted = [(items, quantity)] if isinstance(items, str) else list(items)
@@ -221,7 +237,9 @@ class Client:
         attempts = Attempts(self._attempts, repeatable=order_key is not None)
 
         def read(receive: _Receive) -> Receipt:
-            return read_receipt(receive(), order_key)
+            receipt = read_receipt(receive(), order_key)
+            check_is_for(receipt, wanted, order_key)
+            return receipt
 
         try:
             return self._ask(request, read, self._deadline(timeout_s), attempts)
@@ -267,14 +285,17 @@ class Client:
     # Asking, until there is an answer.
 
     def _deadline(self, timeout_s: float | None) -> Deadline:
-        return Deadline(self.timeout_s if timeout_s is None else timeout_s)
+        return Deadline(self.timeout_s if timeout_s is None else check_timeout_s(timeout_s))
 
     def _repeatable(self) -> Attempts:
         return Attempts(self._attempts, repeatable=True)
 
-    def _authenticate(self, credentials: Mapping[str, str], deadline: Deadline) -> Session:
+    def _authenticate(
+        self, credentials: Mapping[str, str], user: str | None, deadline: Deadline
+    ) -> Session:
         request = encode_request(Code.AUTHENTICATION, credentials)
-        session = self._ask(request, _one(read_session), deadline, self._repeatable(), login=False)
+        read = _session_of(user)
+        session = self._ask(request, read, deadline, self._repeatable(), login=False)
         self._session = session
         self._logged_in = True
         return session
@@ -288,7 +309,7 @@ class Client:
         login: bool = True,
     ) -> _T:
         """Ask until there is an answer, or no hope of one."""
-        if self._wire is not None and self._wire.owed:
+        if self._wire is not None and self._wire.is_open and self._wire.owed:
             raise RuntimeError(f"receive the {self._wire.owed} answers owed before the next call")
         if not self._was_connected:
             self._dial(deadline)
@@ -296,8 +317,11 @@ class Client:
             attempts.begin()
             try:
                 wire = self._ready(deadline, login)
+                patient = wire.is_used and attempts.may_lose_a_connection
                 attempts.sending()
-                return _exchange(wire, request, read, deadline)
+                return _exchange(
+                    wire, request, read, deadline, deadline.patience() if patient else None
+                )
             except ShopError as problem:
                 pause_s = attempts.failed(problem)
                 if pause_s is None or not deadline.allows(pause_s):
@@ -325,13 +349,14 @@ class Client:
     def _log_in_again(self, wire: Wire, session: Session, deadline: Deadline) -> Session:
         """Log in with the token, which costs the shop little, or else with the password."""
         by_token = encode_request(Code.AUTHENTICATION, {"token": session.token})
+        read = _session_of(session.user)
         try:
-            return _exchange(wire, by_token, _one(read_session), deadline)
+            return _exchange(wire, by_token, read, deadline)
         except InvalidCredentials:
             if self._credentials is None:
                 raise
         by_password = encode_request(Code.AUTHENTICATION, self._credentials)
-        return _exchange(wire, by_password, _one(read_session), deadline)
+        return _exchange(wire, by_password, read, deadline)
 
 
 def connect(
@@ -360,15 +385,39 @@ def encode_order(items: Iterable[tuple[str, int]], key: str | None) -> bytes:
     return b"".join([*lines, encode_request(Code.NEW_ORDER_ITEM, data[-1])])
 
 
-def _one(read: Callable[[Answer], _T]) -> Callable[[_Receive], _T]:
-    return lambda receive: read(receive())
+def _check_port(port: int) -> int:
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port: expected a whole number, found {port!r}")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port: expected 1 to 65535, found {port!r}")
+    return port
 
 
-def _exchange(wire: Wire, request: bytes, read: Callable[[_Receive], _T], deadline: Deadline) -> _T:
+def _session_of(user: str | None) -> Callable[[_Receive], Session]:
+    """Return what reads the answer to a login; of this user, where it is known who logs in."""
+
+    def read(receive: _Receive) -> Session:
+        session = read_session(receive())
+        if user is not None and not same_name(session.user, user):
+            raise ProtocolViolation(f"{user!r} logged in, and the shop greets {session.user!r}")
+        return session
+
+    return read
+
+
+def _exchange(
+    wire: Wire,
+    request: bytes,
+    read: Callable[[_Receive], _T],
+    deadline: Deadline,
+    patience: Patience | None = None,
+) -> _T:
     """Send a request and read its answer. However that ends, no answer stays owed."""
     try:
-        wire.send(request, 1, deadline)
-        return read(lambda: wire.receive(deadline))
+        wire.send(request, 1, patience or deadline)
+        if patience is not None:
+            wire.await_word(patience)
+        return read(_bounded(wire, deadline))
     except ProtocolViolation:
         wire.close()
         raise
@@ -378,6 +427,21 @@ def _exchange(wire: Wire, request: bytes, read: Callable[[_Receive], _T], deadli
     finally:
         if wire.owed:
             wire.close()
+
+
+def _bounded(wire: Wire, deadline: Deadline) -> _Receive:
+    """Return what receives the messages of one answer, up to ANSWER_BYTES_MAX of them."""
+    began_at = wire.traffic.bytes_received
+
+    def receive() -> Answer:
+        answer = wire.receive(deadline)
+        if wire.traffic.bytes_received - began_at > ANSWER_BYTES_MAX:
+            raise ProtocolViolation(
+                f"an answer of over {ANSWER_BYTES_MAX:,} bytes, more than this client takes in"
+            )
+        return answer
+
+    return receive
 
 
 def _note_refusal(wire: Wire, problem: Refused, several: bool) -> None:

@@ -17,7 +17,29 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ShopError(Exception):
-    """What every error of this client derives from."""
+    """What every error of this client derives from.
+
+    It can be copied and pickled, so that it reaches the parent of a pool of processes with all
+    its facts, and with its cause where that is a ShopError.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own would call the class with the message alone.
+        cause = self.__cause__ if isinstance(self.__cause__, ShopError) else None
+        return _as_it_was, (type(self), self.args, dict(self.__dict__), cause)
+
+
+def _as_it_was(
+    kind: type[ShopError],
+    arguments: tuple[object, ...],
+    facts: Mapping[str, object],
+    cause: ShopError | None,
+) -> ShopError:
+    """Return the error that was pickled, without calling its class."""
+    problem = kind.__new__(kind, *arguments)
+    problem.__dict__.update(facts)
+    problem.__cause__ = cause
+    return problem
 
 
 class ConnectionLost(ShopError):

@@ -7,10 +7,12 @@ It uses the standard library's sockets, and looks them up when it is called: whe
 replaced them with cooperative ones, this is cooperative.
 """
 
+import os
 import socket
 import time
 from typing import TYPE_CHECKING
 
+from sportshop.client.addresses import first_to_answer
 from sportshop.client.deadline import Deadline
 from sportshop.client.errors import ConnectionLost, ProtocolViolation, ShopError
 from sportshop.messages import FRAME_BYTES_MAX, Answer, decode_answer
@@ -38,7 +40,8 @@ class Traffic:
 class Wire:
     """A connection. Not for two threads or greenlets at once.
 
-    After ConnectionLost, DeadlineExceeded and ProtocolViolation it is closed.
+    After ConnectionLost, DeadlineExceeded and ProtocolViolation it is closed. It belongs to the
+    process that made it: two that share its socket would take each other's answers.
     """
 
     def __init__(self, sock: socket.socket, traffic: Traffic | None = None) -> None:
@@ -46,6 +49,9 @@ class Wire:
         self.owed = 0
         self.doubtful = False
         """Whether the shop may have hung up: look before the next request."""
+        self.is_used = False
+        """Whether the shop has said something on it before."""
+        self._process = os.getpid()
         self._socket: socket.socket | None = sock
         self._buffer = bytearray()
         self._searched = 0
@@ -53,7 +59,12 @@ class Wire:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been closed on this side."""
+        """Whether it has not been closed on this side; in a forked child it never is open.
+
+        The child lets go of its copy of the socket, which leaves the parent's as it was.
+        """
+        if self._socket is not None and self._process != os.getpid():
+            self.close()
         return self._socket is not None
 
     def close(self) -> None:
@@ -96,6 +107,11 @@ class Wire:
         if answer.end_of_data and self.owed:
             self.owed -= 1
         return answer
+
+    def await_word(self, patience: Deadline) -> None:
+        """Wait for the first bytes of the next message. Raises what `receive_line` raises."""
+        if not self._buffer:
+            self._buffer += self._receive_some(patience)
 
     def receive_line(self, deadline: Deadline) -> bytes:
         """Return the next line as it came, without its LF.
@@ -150,6 +166,7 @@ class Wire:
             raise ConnectionLost("receive", "the shop closed the connection")
         self.traffic.bytes_received += len(chunk)
         self._heard_at_s = time.monotonic()
+        self.is_used = True
         return chunk
 
     def _ready_by(self, deadline: Deadline, stage: str) -> socket.socket:
@@ -180,35 +197,12 @@ def dial(
     Raises ConnectionLost, DeadlineExceeded.
     """
     try:
-        sock = _first_to_answer(host, port, deadline)
+        sock = first_to_answer(host, port, deadline)
         if tls is not None:
             sock = _secured(sock, tls, host, deadline)
     except (OSError, UnicodeError) as problem:
         raise _translate(problem, "connect", deadline) from None
     return Wire(sock, traffic)
-
-
-def _first_to_answer(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Try the host's addresses in turn, all within one deadline."""
-    problem = OSError(f"no address for {host}")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(deadline.left_s())
-            sock.connect(address)
-            # Requests are whole messages: waiting for more to send (Nagle) only delays them.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as failure:
-            sock.close()
-            problem = failure
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise problem
 
 
 def _secured(

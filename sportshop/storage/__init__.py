@@ -5,17 +5,17 @@ interface.py is what a store has to do; every other file does it, each in its ow
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sportshop.catalogue import Catalogue
 from sportshop.storage import sqlite
 from sportshop.storage.csv import CsvStore
-from sportshop.storage.interface import Store, StoreError
+from sportshop.storage.interface import Store
 from sportshop.storage.memory import MemoryStore
+from sportshop.storage.places import FORMS, Place, place_of
 from sportshop.storage.sqlite import SqliteStore
 from sportshop.users import UserRepository
 
-FORMS = "memory:, csv:FOLDER or sqlite:FILE"
+__all__ = ["FORMS", "open_store", "open_users"]
 
 
 def open_store(url: str, catalogue: Callable[[], Catalogue]) -> Store:
@@ -24,16 +24,17 @@ def open_store(url: str, catalogue: Callable[[], Catalogue]) -> Store:
     Raises StoreError (unknown, in use, not ours, damaged) and what `catalogue` raises, which is
     called only if the store is empty.
     """
-    kind, colon, place = url.partition(":")
-    path = Path(place)
-    match kind:
-        case "memory" if colon and not place:
+    return _open(place_of(url), catalogue)
+
+
+def _open(place: Place, catalogue: Callable[[], Catalogue]) -> Store:
+    match place.kind:
+        case "csv":
+            return CsvStore(place.path, catalogue)
+        case "sqlite":
+            return SqliteStore(place.path, catalogue)
+        case _:
             return MemoryStore(catalogue())
-        case "csv" if place:
-            return CsvStore(path, catalogue)
-        case "sqlite" if place:
-            return SqliteStore(path, catalogue)
-    raise StoreError(f"unknown store {url!r}: expected {FORMS}")
 
 
 @contextmanager
@@ -42,13 +43,12 @@ def open_users(url: str, catalogue: Callable[[], Catalogue]) -> Iterator[UserRep
 
     Raises what open_store raises.
     """
-    kind, _, place = url.partition(":")
-    path = Path(place)
-    if kind == "sqlite" and place:
-        with sqlite.open_users(path, catalogue) as users:
+    place = place_of(url)
+    if place.kind == "sqlite":
+        with sqlite.open_users(place.path, catalogue) as users:
             yield users
         return
-    store = open_store(url, catalogue)
+    store = _open(place, catalogue)
     try:
         yield store.users
     finally:

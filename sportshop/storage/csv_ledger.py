@@ -65,7 +65,7 @@ class CsvLedger:
         replay = Replay(self.path, users, opening)
         for rows in scan:
             self._index_all(rows, replay)
-        self.stock = replay.stock
+        self.stock, self._newest_at_ms = replay.stock, replay.newest_at_ms
         self.size, self._seals, self._torn_bytes = scan.end, scan.seals, scan.torn_bytes
 
     def _index_all(self, rows: Rows, replay: Replay) -> None:
@@ -85,6 +85,10 @@ class CsvLedger:
     def count(self) -> int:
         """Return how many positions are taken."""
         return len(self._starts)
+
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed."""
+        return self._newest_at_ms
 
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
@@ -161,6 +165,7 @@ class CsvLedger:
                 keys.append((user, receipt.key))
                 positions.append(position)
         self.size = end
+        self._newest_at_ms = receipts[-1].placed_at_ms
         if keys:
             self._keys.add_all(keys, positions)
         self._seals = zlib.crc32(seal, self._seals)

@@ -40,7 +40,10 @@ class Transaction(Protocol):
         """Ledger positions taken before this batch."""
 
     def products(self, names: Collection[str]) -> Mapping[str, Product]:
-        """Return the products of these names that exist, as they are in this transaction."""
+        """Return the products that exist by the names asked, as they are in this transaction.
+
+        A product's own name can be another form of the one asked: see names.py.
+        """
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""

@@ -4,7 +4,9 @@ A lock is held on a file itself and not on its name: a file that is reached by a
 symbolic or a hard link or a mount is locked all the same.
 """
 
+import errno
 import os
+import struct
 from pathlib import Path
 
 from sportshop.storage.interface import StoreError, StoreLocked
@@ -47,3 +49,24 @@ def lock_descriptor(descriptor: int, store: str) -> None:
             f"store {store} cannot be locked: {problem.strerror}:"
             " give it a file system that has file locks"
         ) from None
+
+
+def lock_byte(descriptor: int, offset: int, store: str) -> None:
+    """Lock one byte of an open file for its descriptor, until that is closed.
+
+    Beside the locks that a process has on the file, which SQLite takes on a database. Raises
+    StoreLocked and StoreError. Where a system has no such locks (Linux has) it does nothing.
+    """
+    import fcntl  # noqa: PLC0415 - not on Windows, where the client's commands still run
+
+    command: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+    if command is None:
+        return
+    lock = struct.pack("hhqqiq", fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0, 0)  # struct flock
+    try:
+        fcntl.fcntl(descriptor, command, lock)
+    except OSError as problem:
+        if problem.errno in {errno.EAGAIN, errno.EACCES}:
+            raise StoreLocked(f"store {store} is open in another process") from None
+        if problem.errno != errno.EINVAL:  # so says a kernel that does not know them
+            raise StoreError(f"store {store} cannot be locked: {problem.strerror}") from None

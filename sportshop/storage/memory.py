@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sportshop import tokens
 from sportshop.catalogue import Catalogue
+from sportshop.names import OtherForms, same_form
 from sportshop.orders import Decisions, KeyOfUser, Receipt
 from sportshop.products import Product, Shelf
-from sportshop.users import NewUser, User, UserExists
+from sportshop.users import NAME_CHARACTERS_MAX, NewUser, User, UserExists, parameters_of
 
 PAGE_ORDERS = 100
 
@@ -20,33 +21,54 @@ class MemoryUsers:
 
     def __init__(self) -> None:
         self._by_name: dict[str, User] = {}
+        self._other_forms = OtherForms(NAME_CHARACTERS_MAX)
+        self._parameters: frozenset[str] = frozenset()
 
     def find(self, name: str) -> User | None:
-        """Return the user of that name."""
+        """Return the user whose name is written just so."""
         return self._by_name.get(name)
 
-    def any(self) -> User | None:
-        """Return some user."""
-        return next(iter(self._by_name.values()), None)
+    def find_same(self, name: str) -> User | None:
+        """Return the user of that name, in this form or else in another."""
+        found = self._by_name.get(name)
+        if found is None:
+            others = map(self._by_name.get, self._other_forms.candidates(name))
+            found = next((user for user in others if user is not None), None)
+        return found
+
+    def parameters(self) -> frozenset[str]:
+        """Return each text of Argon2 parameters that a hash has."""
+        return self._parameters
 
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them, or none. Raises UserExists."""
-        added = self.as_users(users)
-        self.take(added)
+        added = self.check_new(users)
+        self.load(added)
         return len(added)
 
-    def as_users(self, users: Iterable[NewUser]) -> list[User]:
-        """Return what they will be once they are taken. Raises UserExists."""
-        added: dict[str, User] = {}
-        for user in users:
-            if user.name in self._by_name or user.name in added:
+    def check_new(self, users: Iterable[NewUser]) -> list[NewUser]:
+        """Return them all if each can be added. Raises UserExists."""
+        added, forms = list(users), set[str]()
+        for user in added:
+            form = same_form(user.name, NAME_CHARACTERS_MAX) or user.name
+            if form in forms or self.find_same(user.name):
                 raise UserExists(user.name)
-            added[user.name] = User(len(self._by_name) + len(added), user.name, user.password_hash)
-        return list(added.values())
+            forms.add(form)
+        return added
 
-    def take(self, users: Iterable[User]) -> None:
-        """Take users that `as_users` returned."""
-        self._by_name.update((user.name, user) for user in users)
+    def load(self, users: Iterable[NewUser]) -> None:
+        """Take users that were in the store before, whose names may be the same but for the form.
+
+        Raises UserExists for one that is written just like another.
+        """
+        parameters = set(self._parameters)
+        for user in users:
+            if user.name in self._by_name:
+                raise UserExists(user.name)
+            self._by_name[user.name] = User(len(self._by_name), user.name, user.password_hash)
+            self._other_forms.add([user.name])
+            parameters.add(parameters_of(user.password_hash))
+        self._parameters = frozenset(parameters)
 
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())
@@ -66,6 +88,10 @@ class MemoryOrders:
     def count(self) -> int:
         """Return how many positions are taken."""
         return len(self._ledger)
+
+    def newest_at_ms(self) -> int:
+        """Return when the newest order was placed."""
+        return self._ledger[-1].placed_at_ms if self._ledger else 0
 
     def history(
         self, user: User, before: int | None = None, limit: int | None = None

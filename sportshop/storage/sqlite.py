@@ -9,273 +9,56 @@ chains begin, and where order keys were used, is in memory and is written out no
 next start what was written out is read and the entries since then are gone through.
 """
 
-import array
-import os
-import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
 
-from sportshop import tokens
 from sportshop.catalogue import Catalogue
-from sportshop.orders import Decisions, KeyOfUser, Receipt, SoldItem
+from sportshop.orders import Decisions, KeyOfUser, Receipt
 from sportshop.products import Product, Shelf
-from sportshop.storage.interface import StorageFailed, StoreBusy, StoreError
-from sportshop.storage.locks import lock_file
-from sportshop.users import NewUser, User, UserExists
+from sportshop.storage.interface import StorageFailed, StoreBusy, StoreError, StoreFull
+from sportshop.storage.sqlite_file import (
+    DatabaseFile,
+    check_size,
+    close_to_others,
+    has_log,
+    has_room,
+    one_line,
+    real_path,
+)
+from sportshop.storage.sqlite_index import LINES_OF_ORDER, make_marks
+from sportshop.storage.sqlite_query import (
+    connect,
+    keep_log_at_close,
+    row,
+    transaction,
+    write_failure,
+)
+from sportshop.storage.sqlite_read import SqliteOrders, SqliteUsers, read_products, read_token_key
+from sportshop.storage.sqlite_schema import (
+    USERS_BUSY_WAIT_MS,
+    NoRoom,
+    make_if_missing,
+    open_to_write,
+)
+from sportshop.storage.sqlite_seal import (
+    break_seal,
+    check_index,
+    check_ledger,
+    check_log_is_of,
+    check_seal,
+    close_seal,
+    quick_check,
+)
+from sportshop.users import User
 
-APPLICATION_ID = 0x53_50_53_48  # "SPSH": tells our file from every other SQLite database
-SCHEMA_VERSION = 1
-LINES_OF_ORDER = 100  # ledger.line is position * 100 + index of the item: orders.ITEMS_MAX
-PAGE_ORDERS = 100  # looked at between two pages, at some 5 µs each
-RECENT_MAX = 20_000  # orders that were read lately: some 8 MB
-INDEX_WRITTEN_EVERY_ORDERS = 5_000  # takes 2 ms each time; a start goes through as many
-WAL_BYTES_KEPT = 64 * 1024 * 1024
-USERS_BUSY_WAIT_MS = 10_000
+log = logging.getLogger(__name__)
 
-SCHEMA = """
-CREATE TABLE settings (
-    name TEXT PRIMARY KEY,
-    value ANY NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE users (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    password_hash TEXT NOT NULL
-) STRICT;
-CREATE TABLE products (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    price_cents INTEGER NOT NULL CHECK (price_cents >= 0),
-    stock INTEGER NOT NULL CHECK (stock >= 0)
-) STRICT;
-CREATE TABLE ledger (
-    line INTEGER PRIMARY KEY, -- position * 100 + index of the item in its order
-    placed_at_ms INTEGER NOT NULL,
-    user INTEGER NOT NULL REFERENCES users,
-    previous INTEGER NOT NULL, -- position of the same user's order before this one, or 0
-    order_key TEXT,
-    product INTEGER NOT NULL REFERENCES products,
-    quantity INTEGER NOT NULL CHECK (quantity > 0),
-    price_cents INTEGER NOT NULL,
-    stock_after INTEGER NOT NULL CHECK (stock_after >= 0)
-) STRICT;
-CREATE TABLE order_keys ( -- as of settings.index_as_of; key first: by time, they are appended
-    order_key TEXT NOT NULL,
-    user INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    PRIMARY KEY (order_key, user)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE heads ( -- each user's newest order, as of settings.index_as_of
-    user INTEGER PRIMARY KEY,
-    position INTEGER NOT NULL
-) STRICT;
-CREATE VIEW orders AS -- for people
-    SELECT line / 100 AS "order", line % 100 + 1 AS item,
-           strftime('%Y-%m-%dT%H:%M:%fZ', placed_at_ms / 1000.0, 'unixepoch') AS placed_at,
-           users.name AS user, order_key, products.name AS product, quantity,
-           ledger.price_cents / 100.0 AS price, stock_after
-    FROM ledger JOIN users ON users.id = ledger.user JOIN products ON products.id = ledger.product;
-"""
-READ_ENTRY = """
-SELECT previous, placed_at_ms, order_key, products.name, quantity, ledger.price_cents, stock_after
-FROM ledger JOIN products ON products.id = product
-WHERE line BETWEEN ? AND ? ORDER BY line
-"""
-WRITE_KEYS = """
-INSERT INTO order_keys SELECT order_key, user, line / 100 FROM ledger
-WHERE line >= ? AND line < ? AND line % 100 = 0 AND order_key IS NOT NULL ORDER BY order_key, user
-"""
-READ_PREVIOUS = "SELECT previous FROM ledger WHERE line = ?"
-
-
-class SqliteUsers:
-    """Users in their table. They can be added while a server runs, by another process."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-
-    def find(self, name: str) -> User | None:
-        """Return the user of that name."""
-        return self._one("SELECT id, name, password_hash FROM users WHERE name = ?", (name,))
-
-    def any(self) -> User | None:
-        """Return some user."""
-        return self._one("SELECT id, name, password_hash FROM users LIMIT 1")
-
-    def count(self) -> int:
-        """Return how many there are."""
-        return int((_row(self._connection, "SELECT count(*) FROM users") or (0,))[0])
-
-    def add(self, users: Iterable[NewUser]) -> int:
-        """Add all of them durably, or none. Raises UserExists."""
-        added = 0
-        with _transaction(self._connection):
-            for user in users:
-                if self.find(user.name):
-                    raise UserExists(user.name)
-                insert_users(self._connection, [user])
-                added += 1
-        return added
-
-    def _one(self, query: str, bindings: Sequence[object] = ()) -> User | None:
-        row = _row(self._connection, query, bindings)
-        return None if row is None else User(*row)
-
-
-class SqliteOrders:
-    """The ledger, read through a connection that never writes."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self.taken = (_row(connection, "SELECT max(line) FROM ledger") or (0,))[0] or 0
-        self.taken //= LINES_OF_ORDER
-        self.index = Index(connection)
-        self._recent: dict[int, Entry] = {}
-
-    def count(self) -> int:
-        """Return how many positions are taken."""
-        return self.taken
-
-    def history(
-        self, user: User, before: int | None = None, limit: int | None = None
-    ) -> Iterator[list[Receipt]]:
-        """Yield the user's orders in pages, newest first."""
-        left = self.taken if limit is None else limit
-        position = self._first_before(user, before)
-        while position and left > 0:
-            page: list[Receipt] = []
-            for _ in range(PAGE_ORDERS):
-                if before is None or position < before:
-                    page.append(self.at(user, position))
-                    left -= 1
-                position = self._previous(position)
-                if not position or not left:
-                    break
-            yield page
-
-    def at(self, user: User, position: int) -> Receipt:
-        """Return the user's order at a position, which must be one of the user's."""
-        return self._entry(position, user).receipt
-
-    def _previous(self, position: int) -> int:
-        """Return the position of the order before, of the same user; 0 if it was the first."""
-        entry = self._recent.get(position)
-        if entry is not None:
-            return entry.previous
-        row = _row(self._connection, READ_PREVIOUS, (position * LINES_OF_ORDER,))
-        return int(row[0]) if row else 0
-
-    def _entry(self, position: int, user: User) -> "Entry":
-        """Return an order; entries of the ledger never change, so what was read lately is kept."""
-        entry = self._recent.get(position)
-        if entry is None:
-            entry = read_entry(self._connection, user, position)
-            if len(self._recent) >= RECENT_MAX:
-                self._recent.clear()  # dropping the oldest alone would have to look for it
-            self._recent[position] = entry
-        return entry
-
-    def _first_before(self, user: User, before: int | None) -> int:
-        """Return where to start: a page's last order, as clients ask, is found at once."""
-        head = self.index.head(user.id)
-        if before is None or before > head:
-            return head
-        row = _row(
-            self._connection,
-            "SELECT previous FROM ledger WHERE line = ? AND user = ?",
-            (before * LINES_OF_ORDER, user.id),
-        )
-        return head if row is None else int(row[0])
-
-
-class Entry(NamedTuple):
-    """An order as it stands in the ledger, with the position of the same user's one before."""
-
-    receipt: Receipt
-    previous: int
-
-
-class Index:
-    """Where a user's newest order and an order key are: follows from the ledger.
-
-    So it is written out lazily, by a statement for thousands of orders. Until then it is in memory,
-    and a start goes through the ledger from where it was written last. Of a new key, if keys are
-    ordered by time (UUIDv7), one look at the highest one that is written tells that it is new.
-    Both together bring a keyed order from 2.4 to 1.5 µs above one without a key.
-    """
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._heads = array.array("q")  # by user: 8 bytes each
-        self._changed: set[int] = set()
-        self._keys: dict[KeyOfUser, int] = {}  # that are not written yet
-        self._orders = 0  # that are not written yet
-        for user, position in connection.execute("SELECT user, position FROM heads"):
-            self._set_head(user, position)
-        self._highest_key = self._next_highest_key = _highest_key(connection)
-        as_of = _row(connection, "SELECT value FROM settings WHERE name = 'index_as_of'")
-        self._as_of = self._next_as_of = (as_of or (0,))[0]
-        query = "SELECT user, line, order_key FROM ledger WHERE line >= ? AND line % 100 = 0"
-        for user, line, key in connection.execute(query, ((self._as_of + 1) * LINES_OF_ORDER,)):
-            position = line // LINES_OF_ORDER
-            self.add({user: position}, {} if key is None else {(user, key): position}, 1)
-
-    def head(self, user: int) -> int:
-        """Return the position of a user's newest order, or 0."""
-        return self._heads[user] if user < len(self._heads) else 0
-
-    def find(self, writer: apsw.Connection, keys: Iterable[KeyOfUser]) -> dict[KeyOfUser, int]:
-        """Return the positions of those order keys that were used."""
-        recent, highest = self._keys, self._highest_key
-        found = {key: recent[key] for key in keys if key in recent}
-        older = [(key, user) for user, key in keys if key <= highest]
-        if older:
-            query = "SELECT user, order_key, position FROM order_keys"
-            query += " WHERE order_key = ? AND user = ?"
-            for user, key, position in writer.executemany(query, older):
-                found[user, key] = position
-        return found
-
-    def add(self, newest: Mapping[int, int], keys: Mapping[KeyOfUser, int], orders: int) -> None:
-        """Note users' newest positions, and the keys of some orders."""
-        for user, position in newest.items():
-            self._set_head(user, position)
-        self._changed.update(newest)
-        self._keys.update(keys)
-        self._orders += orders
-
-    def write_when_due(self, writer: apsw.Connection, as_of: int) -> bool:
-        """Write it out in the transaction that is open, if enough orders have gathered."""
-        if self._orders < INDEX_WRITTEN_EVERY_ORDERS:
-            return False
-        self.write(writer, as_of)
-        return True
-
-    def write(self, writer: apsw.Connection, as_of: int) -> None:
-        """Write out what was added, in the transaction that is open."""
-        changed = ((user, self._heads[user]) for user in sorted(self._changed))
-        writer.executemany("REPLACE INTO heads VALUES (?, ?)", changed)
-        if self._keys:
-            lines = ((self._as_of + 1) * LINES_OF_ORDER, (as_of + 1) * LINES_OF_ORDER)
-            writer.execute(WRITE_KEYS, lines)
-        writer.execute("REPLACE INTO settings VALUES ('index_as_of', ?)", (as_of,))
-        self._next_as_of, self._next_highest_key = as_of, _highest_key(writer)
-
-    def written(self) -> None:
-        """Note that what was written out is durable."""
-        self._changed.clear()
-        self._keys.clear()
-        self._orders = 0
-        self._as_of, self._highest_key = self._next_as_of, self._next_highest_key
-
-    def _set_head(self, user: int, position: int) -> None:
-        missing = user + 1 - len(self._heads)
-        if missing > 0:
-            self._heads.frombytes(bytes(8 * (missing + len(self._heads) // 2)))
-        self._heads[user] = position
+READ_PRODUCT = "SELECT id, price_cents, stock FROM products WHERE name = ?"
 
 
 class SqliteTransaction:
@@ -292,45 +75,66 @@ class SqliteTransaction:
         self.taken = store.orders.taken
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-        except apsw.BusyError:
-            raise StoreBusy from None
+        except apsw.Error as problem:
+            raise write_failure(problem, self._writer) from None
 
     def products(self, names: Collection[str]) -> Mapping[str, Product]:
         """Return the products of these names that exist, as they are in this transaction."""
         found = {}
-        for name in names:
-            row = _row(
-                self._writer, "SELECT id, price_cents, stock FROM products WHERE name = ?", (name,)
-            )
-            if row is not None:
-                self._ids[name], price, stock = row
-                found[name] = Product(name, price, stock)
+        for asked in names:
+            name, product = asked, row(self._writer, READ_PRODUCT, (asked,))
+            if product is None and (own := self._store.products.own_name(asked)) is not None:
+                name, product = own, row(self._writer, READ_PRODUCT, (own,))
+            if product is not None:
+                self._ids[name], price, stock = product
+                found[asked] = Product(name, price, stock)
         return found
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
-        found = self._orders.index.find(self._writer, [(user.id, key) for user, key in keys])
+        try:
+            found = self._orders.index.find(self._writer, [(user.id, key) for user, key in keys])
+        except apsw.Error as problem:
+            raise StorageFailed(str(problem)) from None
         if not found:  # nearly always: a retry is rare
             return {}
         users = {user.id: user for user, _ in keys}
         return {key: self._orders.at(users[key[0]], found[key]) for key in found}
 
     def write(self, decisions: Decisions) -> None:
-        """Append the receipts and set the stock."""
+        """Append the receipts and set the stock. Raises StoreFull, StoreBusy, StorageFailed."""
         self._decisions = decisions
+        if self._store.without_room:
+            raise StoreFull("no room beside the database")
+        try:
+            self._write(decisions)
+        except apsw.Error as problem:
+            raise write_failure(problem, self._writer) from None
+
+    def _write(self, decisions: Decisions) -> None:
         writer, ids = self._writer, self._ids
+        if self._store.unprepared:
+            self._store.prepare()
         writer.executemany("INSERT INTO ledger VALUES (?,?,?,?,?,?,?,?,?)", self._lines(decisions))
         stock = ((left, ids[name]) for name, left in decisions.stock.items())
         writer.executemany("UPDATE products SET stock = ? WHERE id = ?", stock)
         self._writes_index = self._orders.index.write_when_due(writer, self.taken)
 
     def commit(self) -> None:
-        """Make it durable: waits for the disk, without the GIL."""
-        self._writer.execute("COMMIT")
+        """Make it durable: waits for the disk, without the GIL.
+
+        Raises StoreFull or StoreBusy if it is certain that nothing was kept, StorageFailed if not.
+        """
+        try:
+            self._writer.execute("COMMIT")
+        except apsw.Error as problem:
+            raise write_failure(problem, self._writer) from None
 
     def publish(self) -> None:
         """Show the batch to readers."""
         index, receipts = self._orders.index, self._decisions.receipts
+        if self._store.unprepared:
+            self._store.note_prepared()
         if self._writes_index:
             index.written()
         keys = {(r.user.id, r.key): r.position for r in receipts if r.key is not None}
@@ -364,25 +168,87 @@ class SqliteTransaction:
 
 
 class SqliteStore:
-    """A shop in a SQLite file, for the one server that has its lock."""
+    """A shop in a SQLite file, for the one server that has its locks."""
 
     def __init__(self, path: Path, catalogue: Callable[[], Catalogue]) -> None:
         self.name = f"sqlite:{path}"
-        self._lock = lock_file(path.with_name(path.name + ".lock"), self.name)
+        self.without_room = False
+        """There is no room for the log's index: nothing can be sold until there is."""
+        self.unprepared = True
+        """The seal is not broken yet: the next batch that is written does that first."""
+        with one_line(self.name), ExitStack() as opened:
+            self._file = DatabaseFile(path, self.name)
+            opened.callback(self._file.close)
+            make_if_missing(self._file.path, self.name, self._file.was_here, catalogue)
+            self._file.lock_database()
+            opened.callback(self._close_connections)
+            self._connect()
+            close_to_others(self._file.path, self.name)
+            with damage_in_one_line():
+                self._read()
+            self._file.note_what_is_open()
+            self._opened = opened.pop_all()
+
+    def _connect(self) -> None:
+        """Open the database; without an index of the log if there is no room for one."""
+        path, self.without_room = self._file.path, False
+        check_size(self._file.descriptor, path)
         try:
-            self.writer = open_database(path, catalogue)
-            self._reader = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+            self.writer = self._reader = open_to_write(path, self.name)
+            self._reader = connect(path)
+            keep_log_at_close(self._reader, keep=True)
             self._reader.execute("PRAGMA query_only = ON")
-            self.users = SqliteUsers(self._reader)
-            self.orders = SqliteOrders(self._reader)
-            self.products = Shelf(_read_products(self._reader), self.orders.taken)
-            self.token_key = _read_token_key(self._reader)
-        except (apsw.Error, StorageFailed) as problem:
-            os.close(self._lock)
-            raise StoreError(f"store {self.name}: {problem}") from None
-        except BaseException:
-            os.close(self._lock)
-            raise
+        except NoRoom:
+            self.writer = self._reader = open_to_write(path, self.name, alone=True)
+            self.without_room = True
+
+    def _read(self) -> None:
+        """Read what is kept in memory, and see that it is whole. Raises StorageFailed."""
+        reader, path, descriptor = self._reader, self._file.path, self._file.descriptor
+        check_log_is_of(reader, path)
+        orders = check_ledger(reader)
+        check_index(reader, orders)
+        if not check_seal(reader, path, descriptor, orders):
+            quick_check(reader, descriptor)
+        keep_log_at_close(self.writer, keep=False)
+        self.users = SqliteUsers(reader)
+        self.orders = SqliteOrders(reader)
+        self.products = Shelf(read_products(reader), self.orders.taken)
+        self.token_key = read_token_key(reader)
+        self._start_writing()
+
+    def _start_writing(self) -> None:
+        """Break the seal, and sync what a process that was killed wrote, if there is room."""
+        if self.without_room:
+            self._say_that_there_is_no_room()
+            return
+        try:
+            if has_log(self._file.path):  # it is read, so it has to be as durable as if synced
+                with writing(self.writer):
+                    self.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            with writing(self.writer), transaction(self.writer):
+                self.prepare()
+            self.note_prepared()
+        except StoreFull:
+            self._say_that_there_is_no_room()
+        except StoreBusy:
+            pass  # somebody looks at it with the shell: the first batch does the rest
+
+    def _say_that_there_is_no_room(self) -> None:
+        log.warning(
+            "no room on the disk: nothing is sold until there is",
+            extra={"facts": {"store": self.name}},
+        )
+
+    def prepare(self) -> None:
+        """Break the seal in the transaction that is open, and make what earlier versions lack."""
+        make_marks(self.writer)
+        break_seal(self.writer, self._file.path, self.orders.taken)
+
+    def note_prepared(self) -> None:
+        """Note that this is durable."""
+        self.unprepared = False
+        self.orders.index.has_marks = True
 
     @property
     def contents(self) -> Mapping[str, int]:
@@ -395,159 +261,103 @@ class SqliteStore:
         }
 
     def check_is_there(self) -> None:
-        """Raise StorageFailed if the path no longer leads to what is open."""
+        """Raise StorageFailed if a path no longer leads to the file that is open."""
+        self._file.check_is_there()
 
     def begin(self) -> SqliteTransaction:
-        """Start a batch."""
+        """Start a batch. Raises StoreBusy, StorageFailed."""
+        if self.without_room and has_room(self._file.path):
+            self._take_room()
         return SqliteTransaction(self)
 
-    def close(self) -> None:
-        """Write out the index and close the file."""
+    def _take_room(self) -> None:
+        """Open the database as it should be, now that there is room. Raises StorageFailed."""
+        self._close_connections()
         try:
-            with _transaction(self.writer):
+            self._connect()
+        except apsw.Error as problem:
+            raise StorageFailed(str(problem)) from None
+        keep_log_at_close(self.writer, keep=False)
+        self.users.connection = self.orders.connection = self._reader
+        self._file.note_what_is_open()
+        if not self.without_room:
+            log.info("there is room on the disk again", extra={"facts": {"store": self.name}})
+
+    def close(self) -> None:
+        """Write out the index, seal the store and close its files. Never raises.
+
+        What can't be written for lack of room or after a failure the next start derives from the
+        ledger.
+        """
+        with suppress(apsw.Error, StorageFailed, OSError):
+            # Without a wait for the disk at each commit: the checkpoints behind them sync.
+            self.writer.execute("PRAGMA synchronous = NORMAL")
+            with transaction(self.writer):
+                if self.unprepared:
+                    self.prepare()
                 self.orders.index.write(self.writer, self.orders.taken)
-        except apsw.Error:
-            pass  # the next start finds them in the ledger
-        self._reader.close()
-        self.writer.close()
-        os.close(self._lock)
+            self._seal()
+        self._opened.close()
 
+    def _seal(self) -> None:
+        """Seal the store, if all of the log could be written back into it."""
+        in_log, written_back = self.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if in_log == written_back:
+            file = self._file
+            with transaction(self.writer):
+                close_seal(self.writer, file.path, file.descriptor, self.orders.taken)
 
-def open_database(path: Path, catalogue: Callable[[], Catalogue]) -> apsw.Connection:
-    """Return a connection to write with; fill the file first if it is new.
-
-    Raises StoreError if the file is not ours or of a newer version, apsw.Error if it can't be read.
-    """
-    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
-    try:
-        connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
-        with _transaction(connection):
-            if _is_new(connection):
-                _fill(connection, catalogue())
-            _check_is_ours(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-        # What a process that was killed had written and not synced is read all the same: sync it.
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        connection.set_busy_timeout(0)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    def _close_connections(self) -> None:
+        for connection in (getattr(self, "_reader", None), getattr(self, "writer", None)):
+            if connection is not None:
+                with suppress(apsw.Error):
+                    connection.close()
 
 
 @contextmanager
 def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[SqliteUsers]:
     """Open the users to add some, beside a server that may be running. Raises StoreError."""
-    try:
-        connection = open_database(path, catalogue)
+    name = f"sqlite:{path}"
+    with one_line(name):
+        real = real_path(path, name)
+        if not real.exists() or real.stat().st_size == 0:
+            _make_under_lock(path, name, catalogue)
+        had_log = has_log(real)  # of a shop that runs or was killed: it is for the shop to judge
         try:
+            connection = open_to_write(real, name)
+        except NoRoom:
+            raise StoreError(f"store {name}: no room on the disk") from None
+        try:
+            close_to_others(real, name)
+            keep_log_at_close(connection, keep=had_log)
             connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
-            yield SqliteUsers(connection)
+            with damage_in_one_line():
+                yield SqliteUsers(connection)
         finally:
             connection.close()
-    except (apsw.Error, StorageFailed) as problem:
-        raise StoreError(f"store sqlite:{path}: {problem}") from None
+
+
+def _make_under_lock(path: Path, name: str, catalogue: Callable[[], Catalogue]) -> None:
+    file = DatabaseFile(path, name)
+    try:
+        make_if_missing(file.path, name, file.was_here, catalogue)
+    finally:
+        file.close()
 
 
 @contextmanager
-def _transaction(connection: apsw.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def damage_in_one_line() -> Iterator[None]:
+    """Take what can't be made sense of for what it is. Raises StorageFailed."""
     try:
         yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as problem:
+        raise StorageFailed(f"damaged: {problem}: put a copy back") from None
 
 
-def _connect(path: Path, flags: int) -> apsw.Connection:
-    return apsw.Connection(str(path), flags=flags, statementcachesize=100)
-
-
-def _is_new(connection: apsw.Connection) -> bool:
-    row = _row(connection, "SELECT count(*) FROM sqlite_schema")
-    return row == (0,) and _pragma(connection, "application_id") == 0
-
-
-def _check_is_ours(connection: apsw.Connection, path: Path) -> None:
-    if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise StoreError(f"store sqlite:{path} is a database, but not one of a sportshop")
-    version = _pragma(connection, "user_version")
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"store sqlite:{path} has schema version {version}:"
-            f" this sportshop knows version {SCHEMA_VERSION}"
-        )
-
-
-def _fill(connection: apsw.Connection, catalogue: Catalogue) -> None:
-    connection.execute(SCHEMA)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    key = secrets.token_bytes(tokens.KEY_BYTES)
-    connection.execute("INSERT INTO settings VALUES ('token_key', ?)", (key,))
-    connection.executemany(
-        "INSERT INTO products (name, price_cents, stock) VALUES (?, ?, ?)",
-        ((product.name, product.price, product.stock) for product in catalogue.products),
-    )
-    insert_users(connection, catalogue.users)
-
-
-def insert_users(connection: apsw.Connection, users: Iterable[NewUser]) -> None:
-    """Insert users in the transaction that is open."""
-    connection.executemany(
-        "INSERT INTO users (name, password_hash) VALUES (?, ?)",
-        ((user.name, user.password_hash) for user in users),
-    )
-
-
-def read_entry(connection: apsw.Connection, user: User, position: int) -> Entry:
-    """Return the order at a position, which must be one of the user's. Raises StorageFailed."""
-    first = position * LINES_OF_ORDER
-    rows = _rows(connection, READ_ENTRY, (first, first + LINES_OF_ORDER - 1))
-    if not rows:
-        raise StorageFailed(f"order {position} is not in the ledger")
-    previous, placed_at_ms, key, *_ = rows[0]
-    items = tuple(SoldItem(*row[3:]) for row in rows)
-    return Entry(Receipt(position, placed_at_ms, user, items, key), previous)
-
-
-def _highest_key(connection: apsw.Connection) -> str:
-    (highest,) = _row(connection, "SELECT max(order_key) FROM order_keys") or (None,)
-    return highest or ""
-
-
-def _read_products(connection: apsw.Connection) -> Iterator[Product]:
-    for row in _rows(connection, "SELECT name, price_cents, stock FROM products"):
-        yield Product(*row)
-
-
-def _read_token_key(connection: apsw.Connection) -> bytes:
-    row = _row(connection, "SELECT value FROM settings WHERE name = 'token_key'")
-    assert row is not None  # noqa: S101 - every file that _fill has made has one
-    return bytes(row[0])
-
-
-def _pragma(connection: apsw.Connection, name: str) -> int:
-    row = _row(connection, f"PRAGMA {name}")
-    return int(row[0]) if row else 0
-
-
-def _rows(
-    connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()
-) -> list[tuple[Any, ...]]:
-    """Run a query to its end, so that no read is left open. Raises StorageFailed."""
+@contextmanager
+def writing(connection: apsw.Connection) -> Iterator[None]:
+    """Say what an error of a write means: StoreFull, StoreBusy or StorageFailed."""
     try:
-        return connection.execute(query, bindings).fetchall()
+        yield
     except apsw.Error as problem:
-        raise StorageFailed(str(problem)) from None
-
-
-def _row(
-    connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()
-) -> tuple[Any, ...] | None:
-    """Return the first row, if there is one. Raises StorageFailed."""
-    return next(iter(_rows(connection, query, bindings)), None)
+        raise write_failure(problem, connection) from None

@@ -22,11 +22,11 @@ from typing import Any
 
 import apsw
 
-from tests.bench import audits, chart, rows, shoppers
+from tests.bench import audits, chart, neighbours, rows, shoppers
 from tests.bench.programs import build, load_with, redis_server
 from tests.bench.rows import Bench, Row, Sample, write_catalogue
 
-ROWS = [*rows.ROWS, *shoppers.ROWS, *audits.ROWS]
+ROWS = [*rows.ROWS, *neighbours.ROWS, *shoppers.ROWS, *audits.ROWS]
 HEADER = f"{'row':<13}{'what':<56}{'goal':>8}{'median':>8}  {'range':<13} shop beside ceiling"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sportshop.catalogue import Catalogue
-from sportshop.orders import Item, Order, Outcome, Receipt, decide
+from sportshop.orders import Item, Order, Outcome, Receipt, by_own_names, decide
 from sportshop.storage import open_store
 from sportshop.storage.interface import Store
 from sportshop.users import User
@@ -61,9 +61,10 @@ def commit(store: Store, orders: Sequence[Order]) -> list[Outcome]:
     try:
         names = {item.product_name for order in orders for item in order.items}
         keys = [(order.user, order.key) for order in orders if order.key is not None]
+        orders, products = by_own_names(orders, transaction.products(names), lambda _: True)
         decisions = decide(
             orders,
-            transaction.products(names),
+            products,
             transaction.receipts(keys),
             transaction.taken,
             NOW_MS,

@@ -125,11 +125,11 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def wait_for_orders(address: str, count: int) -> None:
+def wait_for_orders(address: str, count: int, user: str = "user1") -> None:
     """Wait until the ledger has grown to so many orders."""
     host, _, port = address.partition(":")
     with Client(host, int(port)) as customer:
-        customer.authenticate("user1", "senha")
+        customer.authenticate(user, "senha")
         wait_for(lambda: customer.products().as_of >= count)
 
 

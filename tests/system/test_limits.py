@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from tests.system.conftest import (
 )
 
 FRAME_BYTES_MAX = 65_536  # PROTOCOL.md
-QUICK_SECONDS = 1.0  # for a shopper who is served beside somebody who misbehaves; usually 2 ms
+ITEM = request("NEW_ORDER_ITEM", end_of_data=False, productName="Ball", quantity=1)
+QUICK_SECONDS = 15.0  # for a shopper who is served beside somebody who misbehaves; usually 2 ms
 
 
 def test_every_limit_is_tried_here() -> None:
@@ -58,7 +60,7 @@ def assert_timed_out(talk: Talk, message: str) -> None:
 
 
 def assert_serves(shop: ShopProcess, user: str = "u49") -> None:
-    """Log in, order and leave, all in a second."""
+    """Log in, order and leave: who misbehaves does not keep others waiting."""
     began = time.monotonic()
     with Talk(shop.host, shop.port) as talk:
         assert talk.ask("AUTHENTICATION", user=user, password="secret")["code"] == "SUCCESS"
@@ -93,17 +95,38 @@ def admitted(shop: ShopProcess) -> Talk | None:
     return talk if answer["code"] == "SUCCESS" else None
 
 
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(40, 8), (64, 32), (100, 50), (110, 55), (250, 150)]
+)
 def test_connections_are_bounded_by_the_descriptors_and_the_log_says_so(
-    start_small: StartShop,
+    descriptors: int, connections: int, start_small: StartShop
 ) -> None:
-    """100 of them are kept for files and for telling clients BUSY."""
-    few = ("sh", "-c", 'ulimit -n 110; exec "$@"', "sh")
-    shop = start_small("memory", prefix=few)
-    talks = [shop.login(f"u{i}", "secret") for i in range(10)]
-    assert said_last(shop.connect())["reason"] == "BUSY"
-    assert talks[9].ask("GET_PRODUCTS")["code"] == "PRODUCTS_LIST"
-    shop.stop()
-    assert "WARNING fewer connections than asked for connections_max=10 asked=16000" in shop.log
+    """Up to 100 of them are kept for files and for telling clients BUSY."""
+    shop = start_small("sqlite", prefix=with_descriptors(descriptors))
+    talks = [shop.connect() for _ in range(connections)]
+    for talk in (talks[0], talks[-1]):
+        assert talk.ask("AUTHENTICATION", user="u0", password="secret")["code"] == "SUCCESS"
+        assert talk.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1)["code"] == "SUCCESS"
+    refused = [shop.connect() for _ in range(70)]
+    assert said_last(refused[0])["reason"] == "BUSY"
+    assert talks[-1].ask("GET_PRODUCTS")["code"] == "PRODUCTS_LIST"
+    assert shop.stop() == 0
+    limits = f"connections_max={connections} asked=16000 descriptors={descriptors}"
+    assert f"WARNING fewer connections than asked for {limits}" in shop.log
+    assert "Traceback" not in shop.log
+
+
+def with_descriptors(count: int) -> tuple[str, ...]:
+    return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
+
+
+@pytest.mark.parametrize("descriptors", [20, 32])
+def test_where_there_are_too_few_descriptors_for_one_connection_it_does_not_start(
+    descriptors: int, start_small: StartShop
+) -> None:
+    with pytest.raises(AssertionError) as failed:
+        start_small("memory", prefix=with_descriptors(descriptors))
+    assert f"{descriptors} file descriptors (ulimit -n) leave no room" in str(failed.value)
 
 
 # Orders.
@@ -176,6 +199,59 @@ def test_a_batch_is_one_sync_and_has_as_many_orders_as_it_may(
     assert disk.get("syncs") - before == syncs
 
 
+def basket(items: int) -> bytes:
+    return ITEM * (items - 1) + order("Bat")
+
+
+def test_items_that_wait_are_bounded_as_orders_are(start_small: StartShop, disk: Disk) -> None:
+    shop = start_small("sqlite", "--waiting-items-max", "60", env=disk.env)
+    first, *others = [shop.login(f"u{i}", "secret") for i in range(5)]
+    with disk.held():
+        first.send_bytes(order())
+        disk.await_waiting()
+        for talk in others:
+            talk.send_bytes(basket(20))
+        (refused,) = readable(others, 1)
+        assert reasons([refused.answer()]) == ["BUSY"]
+    accepted = [talk for talk in others if talk is not refused]
+    assert sorted(talk.answer()["data"]["order"] for talk in accepted) == [2, 3, 4]
+    assert refused.orders() == []
+
+
+def test_items_pipelined_beyond_the_limit_wait_and_are_answered_in_order(
+    start_small: StartShop, disk: Disk
+) -> None:
+    """Were they taken in at once, they would be more than may wait."""
+    limits = ("--pipelined-items-max", "50", "--waiting-items-max", "100")
+    shop = start_small("sqlite", *limits, env=disk.env)
+    talk, other = shop.login("u0", "secret"), shop.login("u1", "secret")
+    with disk.held():
+        talk.send_bytes(basket(30) * 20)
+        disk.await_waiting()
+        other.send_bytes(order("Bat"))
+    answers = [talk.answer() for _ in range(20)]
+    assert reasons(answers) == ["SUCCESS"] * 20
+    positions = [answer["data"]["order"] for answer in answers]
+    assert positions == sorted(positions)
+    assert other.answer()["code"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(("flags", "syncs"), [((), 1), (("--batch-items-max", "12"), 2)])
+def test_a_batch_has_as_many_items_as_it_may(
+    flags: tuple[str, ...], syncs: int, start_small: StartShop, disk: Disk
+) -> None:
+    shop = start_small("csv", *flags, env=disk.env)
+    talk, first = shop.login("u0", "secret"), shop.login("u1", "secret")
+    with disk.held():
+        first.send_bytes(order())
+        disk.await_waiting()
+        talk.send_bytes(basket(5) * 4)
+        shop.login("u2", "secret").ask("GET_PRODUCTS")  # what was sent before has been read
+        before = disk.get("syncs")
+    assert [talk.answer()["data"]["order"] for _ in range(4)] == [2, 3, 4, 5]
+    assert disk.get("syncs") - before == syncs
+
+
 # Logins.
 
 
@@ -209,6 +285,25 @@ def test_a_login_too_many_is_told_busy_and_can_try_again(
     assert answers[refused]["data"]["retryable"] is True
     again = talks[refused].ask("AUTHENTICATION", user=f"u{refused}", password="secret")
     assert again["data"]["user"] == f"u{refused}"
+
+
+def test_who_has_hung_up_waits_for_who_has_not_and_is_answered_all_the_same(
+    slow_logins: str, start_shop: StartShop
+) -> None:
+    """As `printf … | nc`, which reads on; and as thousands who ask for a hash and leave."""
+    shop = start_shop("memory", "--catalogue", slow_logins, "--login-threads", "1")
+    leaving, gone = [shop.connect() for _ in range(6)], [shop.connect() for _ in range(20)]
+    for i, talk in enumerate([*leaving, *gone]):
+        talk.send("AUTHENTICATION", user=f"stranger{i}", password="x")
+        talk.socket.shutdown(socket.SHUT_WR)
+    for talk in gone:
+        reset(talk)
+    honest = shop.login("u1", "secret")
+    answered = select.select([talk.socket for talk in leaving], [], [], 0)[0]
+    assert len(answered) <= 2  # whose hash had begun, and one that ended with the honest one
+    assert honest.orders() == []
+    for talk in leaving:
+        assert reasons(talk.rest()) == ["INVALID_CREDENTIALS"]
 
 
 def threads(shop: ShopProcess) -> int:
@@ -377,13 +472,23 @@ def memory_mib(shop: ShopProcess) -> float:
     return int(found[1]) / 1024
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the memory")
-def test_clients_that_read_no_answers_are_cut_off_at_a_bound_and_slow_down_nobody(
-    start_small: StartShop,
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs /proc for the memory"
+)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "limits",
+    [("--unread-bytes-max", "100000"), ("--unread-total-bytes-max", "500000")],
+    ids=["each", "together"],
+)
+def test_clients_that_read_no_answers_are_not_read_from_and_slow_down_nobody(
+    limits: tuple[str, str], start_small: StartShop
 ) -> None:
-    shop = start_small("memory", "--unread-bytes-max", "100000")
+    shop = start_small("memory", "--unread-seconds", "1", *limits)
     before = memory_mib(shop)
-    clients = [Deaf(shop, f"u{i}", order("nothing") * 1_000) for i in range(5)]
+    clients = [Deaf(shop, f"u{i}", order("nothing") * 1_000) for i in range(8)]
     peak = 0.0
     deadline = time.monotonic() + 20
     while not all(client.is_cut_off() for client in clients):
@@ -393,6 +498,52 @@ def test_clients_that_read_no_answers_are_cut_off_at_a_bound_and_slow_down_nobod
         assert_serves(shop)
         peak = max(peak, memory_mib(shop))
     assert peak - before < 15
+    shop.stop()
+    assert " cut_off=8" in shop.log
+
+
+def test_a_client_that_reads_however_slowly_gets_every_answer(start_small: StartShop) -> None:
+    """What waits for it grows beyond every bound at times; it is never cut off for that."""
+    shop = start_small("memory", "--unread-bytes-max", "20000", "--unread-seconds", "2")
+    talk = shop.login("u0", "secret")
+    sending = threading.Thread(target=talk.send_bytes, args=(order() * 30_000,))
+    sending.start()
+    answers: list[int] = []
+    while len(answers) < 30_000:
+        answers.append(talk.answer()["data"]["order"])
+        if len(answers) % 1_000 == 0:
+            time.sleep(0.01)  # so that the shop is the faster one
+    sending.join()
+    assert answers == list(range(1, 30_001))
+    shop.stop()
+    assert " cut_off=0" in shop.log
+
+
+def test_a_client_that_reads_all_the_time_is_not_taken_for_one_that_does_not(
+    start_small: StartShop,
+) -> None:
+    """The kernel holds megabytes for it, and takes more only when much of that is gone."""
+    shop = start_small("memory", "--unread-seconds", "0.5")
+    talk = shop.login("u0", "secret")
+    talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    talk.socket.settimeout(5)
+    asking = threading.Thread(target=send_until_closed, args=(talk, order("nothing") * 100_000))
+    asking.start()
+    began = time.monotonic()
+    while time.monotonic() - began < 2:
+        assert talk.socket.recv(2_000)
+        time.sleep(0.02)
+    talk.socket.shutdown(socket.SHUT_RDWR)
+    asking.join()
+    talk.socket.close()
+    eventually(lambda: shop.login("u1", "secret").stock())
+    shop.stop()
+    assert " cut_off=0" in shop.log
+
+
+def send_until_closed(talk: Talk, payload: bytes) -> None:
+    with suppress(OSError):
+        talk.send_bytes(payload)
 
 
 @pytest.mark.parametrize(
@@ -490,7 +641,6 @@ def reset(talk: Talk) -> None:
 
 
 LOGIN = request("AUTHENTICATION", user="u1", password="secret")
-ITEM = request("NEW_ORDER_ITEM", end_of_data=False, productName="Ball", quantity=1)
 MIDDLES = {
     "nothing said": b"",
     "a login": LOGIN,

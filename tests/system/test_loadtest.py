@@ -3,11 +3,8 @@
 Every test is a real Locust in a process of its own: Locust patches whatever imports it.
 """
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +17,10 @@ from sportshop.client import Client
 from tests.system.conftest import ShopProcess, StartShop
 from tests.system.lies import Lie
 from tests.system.locust_run import (
-    DEADLINE_S,
     INCONCLUSIVE,
     LONG,
     PASSED,
     REQUESTS_FAILED,
-    ROOT,
     SHORT,
     STOCK,
     VIOLATED,
@@ -42,25 +37,10 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 WORKLOADS = ("flash-sale", "browsing-day", "baskets", "reconnect-storm", "mixed")
 GONE = "Limited Edition Match Ball"  # of which the demo shop has few
-INTERRUPTED = """
-import os, signal
-from sportshop.audit import Recorder
-
-add = Recorder._add
-
-def add_and_be_interrupted(self, *arguments):
-    added = add(self, *arguments)
-    if len(self) == 1_000:
-        os.kill(os.getpid(), signal.SIGINT)
-    return added
-
-Recorder._add = add_and_be_interrupted
-"""
-"""Ctrl-C in the middle of an operation: its items are not yet written."""
 BROKEN_AUDIT = """
 import sportshop.audit
 
@@ -82,15 +62,6 @@ def address(start_shop: StartShop) -> str:
 
 
 # Who passes.
-
-
-@pytest.mark.parametrize("form", ["tcp://{}", "{}"])
-def test_a_real_shop_passes(address: str, form: str, tmp_path: Path) -> None:
-    figures = Figures(tmp_path)
-    with LoadTest(form.format(address), *SHORT, *figures.flags) as test:
-        assert test.exit_code() == PASSED
-    assert test.audits == ["PASS"]
-    assert figures.count("accepted") > 100
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -131,12 +102,6 @@ def test_a_signal_does_not_let_a_liar_go(number: signal.Signals) -> None:
         test.signal(number)
         assert test.exit_code() == VIOLATED
     assert test.audits == ["FAIL"]
-
-
-def test_ctrl_c_tears_no_operation_apart(address: str, tmp_path: Path) -> None:
-    with LoadTest(address, *LONG, locustfile=extra(tmp_path, INTERRUPTED)) as test:
-        assert test.exit_code() == PASSED
-    assert test.audits == ["PASS"]
 
 
 def test_an_audit_that_breaks_acquits_nobody(address: str, tmp_path: Path) -> None:
@@ -192,23 +157,6 @@ def test_a_run_that_is_started_during_an_audit_waits_for_it(start_shop: StartSho
     assert test.audits == ["PASS", "PASS"]
 
 
-def test_the_exit_code_tells_the_worst_of_several_runs() -> None:
-    ui = WebUi()
-    with (
-        lying_shop(Lie.LOSE_ORDERS, STOCK) as liar,
-        lying_shop(Lie.NONE, STOCK) as honest,
-        LoadTest(honest, *ui.flags) as test,
-    ):
-        ui.wait()
-        for address in (liar, honest):
-            ui.post("/swarm", user_count="8", spawn_rate="8", host=address)
-            wait_for_orders(address, 200)
-            ui.post("/stop")
-        test.interrupt()
-        assert test.exit_code() == VIOLATED
-    assert test.audits == ["FAIL", "PASS"]
-
-
 def test_ctrl_c_during_a_run_of_the_web_ui_ends_it_with_its_audit(address: str) -> None:
     ui = WebUi()
     with LoadTest(address, *ui.flags) as test:
@@ -259,24 +207,6 @@ def test_a_form_posted_to_the_web_ui_cannot_name_files_and_is_told_what_is_wrong
 
 
 # Shops in trouble.
-
-
-def test_a_shop_that_crashes_and_comes_back_keeps_its_promises(
-    start_shop: StartShop, tmp_path: Path
-) -> None:
-    """Requests fail and are reported as failed, but every order's outcome becomes known."""
-    shop, figures = start_shop(), Figures(tmp_path)
-    address = address_of(shop)
-    with LoadTest(address, *LONG, *figures.flags) as test:
-        wait_for_orders(address, 100)
-        shop.kill()
-        start_shop("sqlite", "--port", str(shop.port))
-        wait_for_more_orders(address)
-        test.interrupt()
-        assert test.exit_code() == REQUESTS_FAILED
-    assert test.audits == ["PASS"]
-    assert figures.count("unknown") > 0
-    assert "connection lost" in test.log
 
 
 def test_a_shop_that_stays_away_leaves_the_audit_inconclusive(start_shop: StartShop) -> None:
@@ -442,25 +372,3 @@ def test_pauses_of_ones_own_do_not_go_with_a_rate(
     with LoadTest(address, *SHORT, "--rate", "10", locustfile=str(users)) as test:
         assert test.exit_code() == WRONG_USAGE
     assert "--rate: Patient has a wait_time of its own" in test.log
-
-
-# `make loadtest`.
-
-
-def test_the_whole_run_prints_a_verdict_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "loadtest/_run.py", "--users", "8", "--run-time", "2s"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (PASSED, "")
-    assert "audit     PASS" in run.stdout
-    assert len(run.stdout.splitlines()) < 24
-    assert list(tmp_path.iterdir()) == []
-    address = run.stdout.split(",")[0].rpartition(":")[2]
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(address)), timeout=5)

@@ -37,7 +37,7 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 BUYERS = ("--weight-browse=0", "--weight-orders=0", "--weight-hang-up=0")
 PLENTY = {"Football": 100_000, "Yoga Mat": 100_000}
@@ -104,16 +104,6 @@ def test_the_workers_orders_are_all_in_the_audit(tmp_path: Path) -> None:
     with lying_shop(Lie.NONE, PLENTY) as address, LoadTest(address, *options) as test:
         assert test.exit_code() == PASSED
     assert test.audits == ["PASS"]
-
-
-def test_a_position_given_twice_is_seen_where_each_worker_saw_it_once(tmp_path: Path) -> None:
-    figures = Figures(tmp_path)
-    options = (*SHORT, *BUYERS, *processes(2), *figures.flags)
-    shop = lying_shop(Lie.GIVE_POSITIONS_TWICE, PLENTY)
-    with shop as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == VIOLATED
-    assert test.audits == ["FAIL"]
-    assert "no ledger position is given to two orders" in figures.evidence()
 
 
 def test_what_one_worker_saw_binds_what_another_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.system.lying_shop import lying_shop
 from tests.unit.test_page import ATTACK, flash_sale, found, nothing_asked, page, series, stock
 
 browser, visitor = chromium.browser, chromium.visitor  # fixtures
+pytestmark = pytest.mark.browser
 TWO_HOURS = 7_200
 
 SUMMARIES = {

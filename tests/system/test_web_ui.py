@@ -28,7 +28,7 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.browser]
 
 browser, visitor = chromium.browser, chromium.visitor  # fixtures
 STOCK = 1_000_000  # of each product in `start_small`

@@ -10,13 +10,18 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 PATIENCE_S = 10.0  # a test that waits longer than this has failed
-FOOTBALL = {"productName": "Football", "quantity": 1, "price": "149.90", "stockQuantity": 4}
+FOOTBALL: dict[str, Any] = {
+    "productName": "Football",
+    "quantity": 1,
+    "price": "149.90",
+    "stockQuantity": 4,
+}
 RECEIPT = {"order": 7, "items": [FOOTBALL], "total": "149.90", "asOf": 7, "replayed": False}
-WELCOME = {
+WELCOME: dict[str, Any] = {
     "user": "user1",
     "token": "token-1",
     "protocol": 1,
@@ -28,6 +33,13 @@ WELCOME = {
 def message(code: str, data: Mapping[str, object], end: bool = True) -> bytes:
     """Return a message as the shop would write it."""
     return json.dumps({"code": code, "data": data, "endOfData": end}).encode() + b"\n"
+
+
+def receipt_for(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a receipt for items that were asked for, each at the price of a football."""
+    sold = [{**FOOTBALL, "productName": i["productName"], "quantity": i["quantity"]} for i in items]
+    cents = 14990 * sum(item["quantity"] for item in sold)
+    return {**RECEIPT, "items": sold, "total": f"{cents // 100}.{cents % 100:02d}"}
 
 
 def error(reason: str, **facts: object) -> bytes:
@@ -57,6 +69,10 @@ class Peer:
         data: dict[str, Any] = request.get("data", {})
         return data
 
+    def hear_anything(self) -> None:
+        """Wait for a request, whatever it is."""
+        assert self._lines.readline(), "expected a request, got the end"
+
     def say(self, raw: bytes) -> None:
         self.socket.sendall(raw)
         self.bytes_said += len(raw)
@@ -67,13 +83,19 @@ class Peer:
     def welcome(self, **changes: object) -> dict[str, Any]:
         """Let the client log in, and return its credentials."""
         credentials = self.hear("AUTHENTICATION")
-        self.answer("SUCCESS", {**WELCOME, **changes})
+        user = credentials.get("user", WELCOME["user"])
+        self.answer("SUCCESS", {**WELCOME, "user": user, **changes})
         return credentials
 
     def sell(self, **changes: object) -> dict[str, Any]:
-        """Place an order of one item, and return what was asked."""
+        """Place an order with its last item, and return what was asked there."""
         wanted = self.hear("NEW_ORDER_ITEM")
-        self.answer("SUCCESS", {**RECEIPT, **changes})
+        items = [wanted]
+        for request in reversed(self._requests[:-1]):
+            if request["code"] != "NEW_ORDER_ITEM" or request["endOfData"]:
+                break
+            items.insert(0, request["data"])
+        self.answer("SUCCESS", {**receipt_for(items), **changes})
         return wanted
 
     def wait_for_end(self) -> None:

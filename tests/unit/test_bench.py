@@ -11,7 +11,7 @@ STEADY = [Segment(1000, 500, 400, 2, 5, 60)] * 9
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
-    assert len({row.name for row in ROWS}) == len(ROWS) == 26
+    assert len({row.name for row in ROWS}) == len(ROWS) == 33
 
 
 @pytest.mark.parametrize(("shop", "reached"), [(60, True), (59, False)])

@@ -136,7 +136,16 @@ def test_a_past_order_without_one_of_its_fields_is_not_believed(field: str) -> N
 
 
 @pytest.mark.parametrize(
-    "changes", [{"protocol": 2}, {"token": None}, {"limits": {}}, {"user": 1}], ids=str
+    "changes",
+    [
+        *({"protocol": version} for version in (0, -1, "1", 1.5, True, None, [1])),
+        {"token": None},
+        {"limits": {}},
+        {"user": 1},
+        {"user": "user2"},
+        {"user": "USER1"},
+    ],
+    ids=str,
 )
 def test_a_welcome_that_breaks_the_protocol_is_not_believed(changes: dict[str, object]) -> None:
     def script(peer: Peer) -> None:
@@ -147,6 +156,25 @@ def test_a_welcome_that_breaks_the_protocol_is_not_believed(changes: dict[str, o
         with pytest.raises(client.ProtocolViolation):
             customer.authenticate("user1", "senha")
         assert customer.session is None
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 99, 2**40])
+def test_a_shop_of_any_later_version_is_a_shop(version: int) -> None:
+    """A later version answers every request of the first as before, and may say more."""
+
+    def script(peer: Peer) -> None:
+        peer.welcome(protocol=version, role="SHOPPER", limits={**WELCOME["limits"], "holds": 0})
+        peer.sell(status="SOLD")
+        peer.hear("NEW_ORDER_ITEM")
+        peer.say(error("LIMIT_REACHED", limit=3, ordered=3))
+
+    with FakeShop(script) as shop, new_client(shop) as customer:
+        assert customer.authenticate("user1", "senha").protocol == version
+        assert customer.order("Football").order == 7
+        with pytest.raises(client.Refused) as refused:
+            customer.order("Football")
+    assert (type(refused.value), refused.value.reason) == (client.Refused, "LIMIT_REACHED")
+    assert refused.value.facts == {"limit": 3, "ordered": 3}
 
 
 def test_a_receipt_that_breaks_the_protocol_leaves_the_outcome_unknown() -> None:

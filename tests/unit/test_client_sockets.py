@@ -86,7 +86,7 @@ def test_a_handshake_that_is_never_answered_ends_at_the_deadline() -> None:
 WHERE_SOCKETS_ARE_GEVENTS = """
 from gevent import monkey
 monkey.patch_all()
-import gevent
+import gevent, socket
 from sportshop.client import Client, DeadlineExceeded
 from tests.unit.fake_shop import FakeShop, Peer
 
@@ -94,6 +94,20 @@ def silent(peer):
     peer.hear("GET_PRODUCTS")
     turns.append("heard")
     peer.wait_for_end()
+
+real = socket.getaddrinfo
+
+def two_places(host, port, **kind):  # the first swallows every packet: its queue is full
+    return [*real("127.0.0.1", hole.getsockname()[1], **kind), *real(host, port, **kind)]
+
+socket.getaddrinfo = two_places
+hole = socket.socket()
+hole.bind(("127.0.0.1", 0))
+hole.listen(0)
+waiting = [socket.socket() for _ in range(8)]
+for sock in waiting:
+    sock.setblocking(False)
+    sock.connect_ex(hole.getsockname())
 
 def ask():
     with Client(port=shop.port, timeout_s=0.5) as customer:

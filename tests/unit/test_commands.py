@@ -119,8 +119,8 @@ def test_one_product_is_bought_by_name() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "product\tquantity\tprice\tleft",
-        "Football\t1\t149.90\t4",
-        "order 7: 149.90 in total",
+        "Football\t2\t149.90\t4",
+        "order 7: 299.80 in total",
     ]
     assert shop.orders() == [{"productName": "Football", "quantity": 2, "orderKey": "k-1"}]
 

@@ -11,11 +11,13 @@ PACKAGE = ROOT / "sportshop"
 # A module may import those before it, and those that share its line.
 LAYERS = [
     ["sportshop"],
+    ["sportshop.names"],
     ["sportshop.products"],
     ["sportshop.users"],
+    ["sportshop.rows"],
     ["sportshop.orders", "sportshop.tokens", "sportshop.catalogue"],
     ["sportshop.storage.interface"],
-    ["sportshop.storage.locks"],
+    ["sportshop.storage.locks", "sportshop.storage.places"],
     ["sportshop.storage.memory"],
     ["sportshop.storage.csv_rows", "sportshop.storage.csv_keys"],
     ["sportshop.storage.csv_files"],
@@ -23,15 +25,22 @@ LAYERS = [
     ["sportshop.storage.csv_scan"],
     ["sportshop.storage.csv_replay"],
     ["sportshop.storage.csv_ledger"],
+    ["sportshop.storage.sqlite_query"],
+    ["sportshop.storage.sqlite_file", "sportshop.storage.sqlite_index"],
+    ["sportshop.storage.sqlite_seal"],
+    ["sportshop.storage.sqlite_read"],
+    ["sportshop.storage.sqlite_schema"],
     ["sportshop.storage.csv", "sportshop.storage.sqlite"],
     ["sportshop.storage"],
     ["sportshop.messages", "sportshop.settings"],
     ["sportshop.disk"],
+    ["sportshop.login_queue"],
     ["sportshop.framing", "sportshop.session", "sportshop.inventory", "sportshop.logins"],
     ["sportshop.shop"],
     ["sportshop.outbox"],
     ["sportshop.connection"],
     ["sportshop.server"],
+    ["sportshop.streams", "sportshop.log_writer", "sportshop.arguments"],
     ["sportshop.audit", "sportshop.client", "sportshop.logs"],
     ["sportshop.display"],
     ["sportshop.terminal", "sportshop.commands"],
@@ -39,10 +48,10 @@ LAYERS = [
     ["sportshop.cli"],
     ["sportshop.__main__"],
 ]
-KNOW_GEVENT = {"disk", "inventory", "logins", "outbox", "connection", "server"}
+KNOW_GEVENT = {"disk", "inventory", "login_queue", "outbox", "connection", "server"}
 # Neither needs the server, and the server needs neither.
 APART = {
-    "sportshop.client": ["sportshop.messages", "sportshop.client"],
+    "sportshop.client": ["sportshop.messages", "sportshop.names", "sportshop.client"],
     "sportshop.audit": ["sportshop.audit", "sportshop.products", "sportshop.orders"],
 }
 

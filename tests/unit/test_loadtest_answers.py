@@ -151,8 +151,10 @@ def test_an_error_that_does_not_say_whether_to_try_again_is_remarked() -> None:
     [
         ({}, None),
         ({"user": "root"}, "logged in 'root'"),
-        ({"protocol": 2}, "tells of protocol 2, not 1"),
-        ({"protocol": None}, "tells of protocol None, not 1"),
+        ({"protocol": 0}, "has protocol 0: expected a whole number from 1 on"),
+        ({"protocol": "1"}, "has protocol 1: expected a whole number from 1 on"),
+        ({"protocol": True}, "has protocol True: expected a whole number from 1 on"),
+        ({"protocol": None}, "has protocol None: expected a whole number from 1 on"),
         ({"token": ""}, "gives no token"),
     ],
 )
@@ -214,3 +216,36 @@ def test_an_entry_tells_when_it_was_placed(moment: object, is_right: bool) -> No
         assert (position, not remark) == (7, is_right)
     del (entry := json.loads(json.dumps(ENTRY)))["placedAt"]
     assert order_digests([decode(orders(entry), ORDERS).data])[0][2]
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 3, 1_000])
+def test_a_later_version_of_the_protocol_is_as_good(protocol: int) -> None:
+    greeting = message("SUCCESS", {**WELCOME, "user": "ann", "protocol": protocol, "role": "x"})
+    assert login_remarks(decode(greeting, LOGIN).data, "ann") == []
+
+
+@pytest.mark.parametrize("request_code", ["NEW_ORDER_ITEM", "GET_ORDERS", "AUTHENTICATION"])
+@pytest.mark.parametrize("reason", ["RATE_LIMITED", "LIMIT_REACHED", "NOT_ON_SALE", "SOMETHING"])
+def test_a_reason_of_a_later_version_convicts_nobody(reason: str, request_code: str) -> None:
+    data = {"reason": reason, "message": "", "retryable": reason == "RATE_LIMITED", "at": "noon"}
+    assert error_remarks(decode(message("ERROR", data), RECEIPT), request_code) == []
+
+
+def test_a_receipt_may_have_fields_of_a_later_version() -> None:
+    sold = {**SOLD, "status": "SOLD", "heldUntil": None, "items": [{**FOOTBALL, "unit": "piece"}]}
+    answer = decode(message("SUCCESS", sold), RECEIPT)
+    assert receipt_remarks(answer) == []
+    assert told(answer.data).position == SOLD["order"]
+
+
+def test_a_shop_may_have_its_own_spelling_of_a_user() -> None:
+    greeting = message("SUCCESS", {**WELCOME, "user": "Jos\u00e9"})
+    assert login_remarks(decode(greeting, LOGIN).data, "Jose\u0301") == []
+    assert login_remarks(decode(greeting, LOGIN).data, "Jose") != []
+
+
+def test_the_dearest_order_there_can_be_is_an_answer() -> None:
+    """A hundred items of a million each, at the highest price."""
+    item = {**FOOTBALL, "price": "99999999.99", "quantity": 1_000_000}
+    dear = {**SOLD, "items": [item] * 100, "total": "9999999999000000.00"}
+    assert told(decode(message("SUCCESS", dear), RECEIPT).data).total == 999_999_999_900_000_000

@@ -208,7 +208,7 @@ def test_what_is_wrong_in_an_entry_is_found(change: dict[str, object], text: str
     convicted(Wrong(), ANSWERS, text, sold=1)
 
 
-@pytest.mark.parametrize("change", [{"user": "root"}, {"protocol": 2}, {"token": None}])
+@pytest.mark.parametrize("change", [{"user": "root"}, {"protocol": 0}, {"token": None}])
 def test_a_login_as_somebody_else_is_found(change: dict[str, object]) -> None:
     class Wrong(Shop):
         def login(self, data: dict[str, Any]) -> tuple[str, bytes]:
@@ -281,16 +281,19 @@ def test_lists_without_end_end() -> None:
     convicted(Endless(), ANSWERS, "more orders than there can be")
 
 
+SLOW_S = 30.0  # for each list
+
+
 def test_all_the_last_lists_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(Shop):
         def orders(self, user: str, before: int, limit: int) -> Iterator[bytes]:
-            time.sleep(30)
+            time.sleep(SLOW_S)
             return iter([])
 
-    monkeypatch.setattr(_audit, "CLOSING_S_MAX", 1.0)
+    monkeypatch.setattr(_audit, "CLOSING_S_MAX", 0.5)
     began = time.monotonic()
     history = run(Slow())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SLOW_S
     assert any("ann could not be read" in text for text in history.incomplete)
     assert len(history) > 3
 

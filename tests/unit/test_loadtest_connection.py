@@ -5,7 +5,7 @@ import time
 import _connection
 import gevent
 import pytest
-from _connection import FRAME_BYTES_MAX, UNREAD_BYTES_MAX, Connection, Lost
+from _connection import FRAME_BYTES_MAX, UNREAD_BYTES_MAX, Connection, Lost, Misused
 from _options import Address
 from gevent import socket
 
@@ -128,7 +128,9 @@ def receive_lines(peer: Peer, count: int) -> None:
 
 def test_who_sends_without_being_asked_is_not_read_from_without_end(peer) -> None:
     flooding = gevent.spawn(peer.socket.sendall, b"spam\n" * 10_000_000)
-    gevent.sleep(0.2)
+    with gevent.Timeout(30):
+        while not peer.connection._failure:
+            gevent.sleep(0.002)
     with pytest.raises(Lost, match="nobody asked"):
         receive_lines(peer, UNREAD_BYTES_MAX)
     flooding.kill()
@@ -153,3 +155,20 @@ def test_nobody_there_is_an_error() -> None:
         address = Address(*listener.getsockname())
     with pytest.raises(OSError, match="refused"):
         Connection(address)
+
+
+def test_two_greenlets_cannot_wait_for_one_connection(peer) -> None:
+    first = gevent.spawn(peer.connection.receive_line)
+    gevent.sleep(0)
+    with pytest.raises(Misused, match="one greenlet each"):
+        peer.connection.receive_line()
+    peer.says(b"mine\n")
+    assert first.get(timeout=5) == b"mine\n"
+
+
+def test_who_waits_hears_that_the_connection_was_closed(peer) -> None:
+    first = gevent.spawn(peer.connection.receive_line)
+    gevent.sleep(0)
+    peer.connection.close()
+    with pytest.raises(Lost, match="hung up"):
+        first.get(timeout=5)

@@ -4,9 +4,11 @@ import json
 
 import pytest
 from _figures import exit_code, figures
+from _page import page
 from _part import Part
 from _requests import NO_PRODUCT
 from _slo import parse
+from _summary import summary
 
 from sportshop.audit import Kind, Outcome, Verdict
 from tests.unit.histories import EPOCH_US, MS, Run, goods
@@ -235,3 +237,53 @@ def test_what_was_settled_after_the_end_is_no_load() -> None:
     part.ended_ns = (EPOCH_US + 2 * S) * 1_000
     throughput = measured(run, [part.report()])["throughput"]
     assert (throughput["accepted"]["count"], throughput["requests"]["count"]) == (3, 3)
+
+
+def test_orders_that_failed_are_shown_over_time_as_they_are_counted() -> None:
+    """In the record an order whose connection was lost looks like any of unknown outcome."""
+    part = Part()
+    for at in (0, 900 * MS, 2 * S + 1):
+        part.order_failed((at + EPOCH_US) * 1_000)
+    run = Run()
+    run.opens(Ball=9)
+    for number, at in enumerate((0, 900 * MS, 2 * S + 1)):
+        run.loses("ann", 8 + number, goods("Ball", 1, 8 - number), sent=at)
+    found = measured(run, [part.report()])
+    assert found["throughput"]["failed"]["count"] == 3
+    assert found["throughput"]["unknown"]["count"] == 0
+    assert found["series"]["failed"] == [2, 0, 1]
+
+
+def test_a_run_of_no_time_has_counts_and_no_rates() -> None:
+    run = Run()
+    run.opens(Ball=9)
+    run.buys("ann", 8, goods("Ball", 1, 8), sent=0, answered=1)
+    found = measured(run)
+    assert found["throughput"]["accepted"] == {"count": 1, "per_s": None}
+    assert found["throughput"]["refused"]["per_s"] == 0.0
+    assert measured(run, slos=["accepted>1/s"])["slos"][0]["kept"] is False
+    assert page(found)
+    assert "1 in 0.0 s\n" in summary(found)
+
+
+def test_errors_of_the_workload_are_added_up_and_fail_a_run_that_passed() -> None:
+    one, two = Part(), Part(worker=1)
+    for part, kinds in ((one, (ValueError, KeyError)), (two, (ValueError,))):
+        for kind in kinds:
+            part.task_failed(kind("x"))
+    found = measured(sale(), [one.report(), two.report()])
+    assert found["task_errors"] == [
+        {"error": "ValueError: x", "count": 2},
+        {"error": "KeyError: 'x'", "count": 1},
+    ]
+    assert found["exit_code"] == 1
+    assert "ValueError: x" in page(found)
+
+
+def test_errors_of_the_workload_are_few_kinds_however_many_there_are() -> None:
+    part = Part()
+    for number in range(1_000):
+        part.task_failed(ValueError(f"number {number}"))
+    told = part.report().task_errors
+    assert len(told) <= 21
+    assert sum(told.values()) == 1_000

@@ -29,6 +29,7 @@ def test_a_key_is_a_uuid_of_version_7_that_a_shop_takes() -> None:
 @pytest.mark.parametrize(
     "key",
     [key_text(3, 12345, "0ddba115"), "k-1", "", key_text(3, 1, TAG).upper() + "x"],
+    ids=["another run's", "no UUID", "none", "too long"],
 )
 def test_a_key_of_another_run_or_of_no_run_is_foreign(key: str) -> None:
     assert key_number(key, TAG) == (0, FOREIGN_KEY)

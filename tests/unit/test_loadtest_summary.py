@@ -113,3 +113,26 @@ def test_nothing_that_a_shop_says_reaches_the_terminal_uncleaned() -> None:
     screen = summary(run(harmful))
     assert "\x1b" not in screen
     assert "\u202e" not in screen
+
+
+def test_a_rate_over_no_time_is_not_shown() -> None:
+    told = run(PASS, requests=4)
+    told["run"]["seconds"] = 0.000001
+    for row in told["throughput"].values():
+        row["per_s"] = None
+    assert "requests            4 in 0.0 s\n" in summary(told)
+    assert "/s" not in summary(told).split("accepted")[-1]
+
+
+def test_errors_of_the_workload_are_counted_and_said_to_be_its_own() -> None:
+    told = run(PASS)
+    errors = [("ValueError: items[0]: quantity: expected 1", 1_234), ("KeyError: \x1b[2J", 2)]
+    told["task_errors"] = [{"error": text, "count": count} for text, count in errors]
+    screen = summary(told)
+    assert (
+        "task error      1,234 in the workload: ValueError: items[0]: quantity: expected 1"
+        in screen
+    )
+    assert "\x1b" not in screen
+    told["task_errors"] *= 2
+    assert "task error      1,236 others" in summary(told)

@@ -56,8 +56,8 @@ def test_the_document_and_the_code_agree() -> None:
     [
         ("| GET_ORDERS | client |", "| GET_ORDER | client |", "codes"),
         ("| ERROR | shop |", "| ERROR | client |", "codes"),
-        ("| BUSY | more connections, logins or waiting orders than the shop accepts | yes |",
-         "| BUSY | more | no |", "reasons"),
+        ("its store is full or locked just now. Nothing was done | yes |",
+         "its store is full | no |", "reasons"),
         ("| items of an order | 100 |", "| items of an order | 99 |", "limits"),
     ],
 )  # fmt: skip

@@ -112,7 +112,7 @@ def test_a_basket_is_bought_by_name_and_number_as_one_order() -> None:
         ("Net", 1),
     ]
     assert "Basket: 3 Football, 1 Net\nTotal: 450.20\n" in result.stdout
-    assert "order 7: 149.90 in total" in result.stdout
+    assert "order 7: 599.60 in total" in result.stdout
 
 
 @pytest.mark.parametrize("lines", [("",), ("Net", "1", "", "n")])
@@ -266,9 +266,17 @@ def test_three_wrong_passwords_are_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_nothing_the_shop_says_of_itself_can_steer_the_terminal() -> None:
-    with FakeShop(lambda peer: peer.welcome(server="\x1b]0;owned\x07", user="\u202eme")) as shop:
+    with FakeShop(lambda peer: peer.welcome(server="\x1b]0;owned\x07\u202e")) as shop:
         result = visit(shop, "4")
-    assert "Welcome to �]0;owned�, �me.\n" in result.stdout
+    assert "Welcome to �]0;owned��, user1.\n" in result.stdout
+
+
+def test_a_shop_that_greets_somebody_else_is_not_visited() -> None:
+    with FakeShop(lambda peer: peer.welcome(user="\u202eme")) as shop:
+        result = visit(shop, "4")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "does not keep to the protocol" in result.stderr
+    assert "\u202e" not in result.stderr
 
 
 # Without a shop.

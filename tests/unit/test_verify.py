@@ -85,6 +85,13 @@ def test_what_is_no_history_is_told_in_one_line(tmp_path: Path, content: bytes |
     assert line.startswith(f"sportshop: {path}: ")
 
 
+def test_a_pipe_is_no_history_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    ran = verify(tmp_path / "pipe")
+    assert ran.exit_code == 2
+    assert ran.stderr == f"sportshop: {tmp_path}/pipe: a pipe, and a history has to be a file\n"
+
+
 def test_nothing_that_a_shop_says_reaches_the_terminal_uncleaned(tmp_path: Path) -> None:
     ran = verify(record(tmp_path / "run", left=5, name=HARMFUL))
     assert ran.exit_code == 3
