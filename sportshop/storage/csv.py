@@ -2,251 +2,35 @@
 
 orders.csv is the ledger: append-only, a row per item, appended and synced once a batch. The last
 row of a batch ends with a seal, a CRC over the batch's bytes: a batch that a crash cut short has
-none, or a wrong one, and is dropped whole at the next start. Stock is not written with an order,
+none, or a wrong one, and is set aside whole at the next start. Stock is not written with an order,
 so order and stock can never disagree: it is products.csv's openingStock less what the ledger
 sold. Its stockQuantity is for people, brought up to date whenever the store is opened or closed.
 
-One process opens a folder. In memory: 16 bytes an order, and the order keys.
+One process opens a folder: `lock` and orders.csv itself are locked, by whatever names they are
+reached. On a full disk the store opens, is read, and takes orders again once there is room.
 """
 
-import array
-import csv
-import io
+import logging
 import os
-import re
-import secrets
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from sportshop import tokens
-from sportshop.catalogue import (
-    PRODUCT_COLUMNS,
-    USER_COLUMNS,
-    Catalogue,
-    CatalogueError,
-    Row,
-    read_rows,
-    read_stock,
-    read_stored_products,
-    read_stored_users,
-)
-from sportshop.orders import (
-    Decisions,
-    KeyOfUser,
-    Receipt,
-    SoldItem,
-    format_time,
-    parse_time,
-    quantities,
-)
-from sportshop.products import Product, Shelf, format_cents, parse_cents
-from sportshop.storage.interface import StorageFailed, StoreError
+from sportshop.catalogue import Catalogue, CatalogueError
+from sportshop.orders import Decisions, KeyOfUser, Receipt
+from sportshop.products import Product, Shelf
+from sportshop.storage import csv_files
+from sportshop.storage.csv_files import Books, Settings, is_full
+from sportshop.storage.csv_ledger import CsvLedger
+from sportshop.storage.csv_rows import SEAL_BYTES, order_rows, seal_of
+from sportshop.storage.interface import StoreError
 from sportshop.storage.locks import lock_file
 from sportshop.storage.memory import MemoryUsers
-from sportshop.users import NewUser, User
+from sportshop.users import NewUser, User, UserExists
 
-VERSION = 1
-PAGE_ORDERS = 100
-SEALED = re.compile(rb",[0-9a-f]{8}\n\Z")
-SEAL_BYTES = len(b"01234567\n")
-STEPS_BETWEEN_PAGES = 10_000  # half a millisecond of searching before others may run
-ORDER_COLUMNS = (
-    "order",
-    "placedAt",
-    "user",
-    "orderKey",
-    "productName",
-    "quantity",
-    "price",
-    "stockQuantity",
-    "seal",
-)
-HEADER = (",".join(ORDER_COLUMNS) + "\n").encode()
-
-
-class Settings(msgspec.Struct, rename="camel"):
-    """store.json: tells a store's folder from any other. Written last, so it vouches for all."""
-
-    format: str
-    version: int
-    token_key: str
-
-
-class CsvLedger:
-    """orders.csv, and in memory where each order of it stands."""
-
-    def __init__(self, path: Path, users: MemoryUsers, opening: Iterable[Product]) -> None:
-        self.path = path
-        self._users = {user.name: user for user in users}
-        self._offsets = array.array("Q")
-        self._previous = array.array("Q")
-        self._heads: dict[int, int] = {}
-        self._keys: dict[KeyOfUser, int] = {}
-        self._newest_at_ms = 0
-        self.stock = {product.name: product.stock for product in opening}
-        rows = SealedRows(path)
-        for line, offset, receipt in self._orders(rows):
-            self._replay(line, receipt)
-            self._index(receipt, offset)
-        self.size = rows.end
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        if rows.torn:
-            self._drop(rows.torn)
-        os.fdatasync(self._file)  # the last batch may have been written and not synced
-
-    def count(self) -> int:
-        """Return how many positions are taken."""
-        return len(self._offsets)
-
-    def newest_at_ms(self) -> int:
-        """Return when the newest order was placed."""
-        return self._newest_at_ms
-
-    def history(
-        self, user: User, before: int | None = None, limit: int | None = None
-    ) -> Iterator[list[Receipt]]:
-        """Yield the user's orders in pages, newest first."""
-        page: list[Receipt] = []
-        position, steps = self._heads.get(user.id, 0), 0
-        left = self.count() if limit is None else limit
-        while position and left:
-            if before is None or position < before:
-                page.append(self._read(user, position))
-                left -= 1
-            position, steps = self._previous[position - 1], steps + 1
-            if len(page) == PAGE_ORDERS or steps % STEPS_BETWEEN_PAGES == 0:
-                yield page
-                page = []
-        yield page
-
-    def receipt_of(self, user: User, key: str) -> Receipt | None:
-        """Return the receipt of a user's order key."""
-        position = self._keys.get((user.id, key))
-        return None if position is None else self._read(user, position)
-
-    def append(self, batch: bytes) -> None:
-        """Append a sealed batch and wait until the disk has it."""
-        written = 0
-        while written < len(batch):
-            written += os.write(self._file, batch[written:])
-        os.fdatasync(self._file)
-
-    def publish(self, receipts: Sequence[Receipt], row_bytes: Sequence[int]) -> None:
-        """Show a batch that is durable."""
-        for receipt, size in zip(receipts, row_bytes, strict=True):
-            self._index(receipt, self.size)
-            self.size += size
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-    def _index(self, receipt: Receipt, offset: int) -> None:
-        user = receipt.user.id
-        self._newest_at_ms = receipt.placed_at_ms
-        self._offsets.append(offset)
-        self._previous.append(self._heads.get(user, 0))
-        self._heads[user] = receipt.position
-        if receipt.key is not None:
-            self._keys[user, receipt.key] = receipt.position
-
-    def _read(self, user: User, position: int) -> Receipt:
-        start = self._offsets[position - 1]
-        end = self._offsets[position] if position < self.count() else self.size
-        try:
-            rows = os.pread(self._file, end - start, start)
-        except OSError as problem:
-            raise StorageFailed(f"{self.path}: {problem.strerror}") from None
-        return _receipt(list(csv.reader(rows.decode().splitlines())), user)
-
-    def _orders(self, batches: "SealedRows") -> Iterator[tuple[int, int, Receipt]]:
-        """Yield each order with the line and offset at which it begins."""
-        for batch in batches:
-            cells = csv.reader(row.decode() for _, _, row in batch)
-            order: list[list[str]] = []
-            begins = (0, 0)
-            for (line, offset, _), row in zip(batch, cells, strict=True):
-                if order and order[0][0] != row[0]:
-                    yield *begins, self._parse(begins[0], order)
-                    order = []
-                if not order:
-                    begins = (line, offset)
-                order.append(row)
-            yield *begins, self._parse(begins[0], order)
-
-    def _parse(self, line: int, rows: list[list[str]]) -> Receipt:
-        try:
-            return _receipt(rows, self._users[rows[0][2]])
-        except KeyError as unknown:
-            raise self._defect(line, f"users.csv has no {unknown}") from None
-        except (ValueError, IndexError) as problem:
-            raise self._defect(line, str(problem)) from None
-
-    def _replay(self, line: int, receipt: Receipt) -> None:
-        """Hold an order against those before it: the ledger checks itself."""
-        if receipt.position != self.count() + 1:
-            raise self._defect(line, f"expected order {self.count() + 1}")
-        for name, sold in quantities(receipt.items).items():
-            if name not in self.stock:
-                raise self._defect(line, f"products.csv has no {name!r}")
-            self.stock[name] -= sold
-        for item in receipt.items:
-            left = self.stock[item.product_name]
-            if item.stock != left or left < 0:
-                raise self._defect(line, f"expected stockQuantity {left}, found {item.stock}")
-
-    def _defect(self, line: int, what: str) -> StoreError:
-        return StoreError(f"{self.path}, line {line}: {what}")
-
-    def _drop(self, torn: bytes) -> None:
-        """Cut off a batch that a crash cut short; nobody was told that it was accepted."""
-        kept = self.path.with_name(f"torn-after-order-{self.count()}.csv")
-        write_durably(kept, torn)
-        os.ftruncate(self._file, self.size)
-
-
-class SealedRows:
-    """Reads orders.csv batch by batch, and tells a batch cut short from a damaged file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.end = len(HEADER)  # where the last whole batch ends
-        self.torn = b""  # what follows it, once all batches are read
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, bytes]]]:
-        """Yield batches of (line, offset, row). Raises StoreError if the file is damaged."""
-        try:
-            with self._path.open("rb") as file:
-                if file.readline() != HEADER:
-                    raise StoreError(f"{self._path}, line 1: expected {HEADER.decode().strip()}")
-                yield from self._batches(file)
-                file.seek(self.end)
-                self.torn = file.read()
-        except OSError as problem:
-            raise StoreError(f"{self._path}: {problem.strerror}") from None
-
-    def _batches(self, file: Iterable[bytes]) -> Iterator[list[tuple[int, int, bytes]]]:
-        batch: list[tuple[int, int, bytes]] = []
-        offset, crc, broken = self.end, 0, 0
-        for line, row in enumerate(file, 2):
-            batch.append((line, offset, row))
-            offset += len(row)
-            sealed = SEALED.search(row)
-            crc = zlib.crc32(row[:-SEAL_BYTES] if sealed else row, crc)
-            if not sealed:
-                continue
-            if broken:
-                raise StoreError(f"{self._path}, lines {broken} to {line}: damaged: wrong seal")
-            if b"%08x\n" % crc == row[-SEAL_BYTES:]:
-                self.end = offset
-                yield batch
-                batch, crc = [], 0
-            else:
-                broken = batch[0][0]
+log = logging.getLogger(__name__)
 
 
 class CsvTransaction:
@@ -258,6 +42,7 @@ class CsvTransaction:
         self._ledger = ledger
         self._decisions = Decisions([], [], {})
         self._row_bytes: list[int] = []
+        self._seal = b""
         self._batch = b""
 
     def products(self, names: Collection[str]) -> Mapping[str, Product]:
@@ -266,25 +51,26 @@ class CsvTransaction:
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
-        found = {(user.id, key): self._ledger.receipt_of(user, key) for user, key in keys}
-        return {key: receipt for key, receipt in found.items() if receipt is not None}
+        return self._ledger.receipts(keys)
 
     def write(self, decisions: Decisions) -> None:
-        """Make the rows, the last of them sealed."""
+        """Make the rows, the last of them sealed. Raises StoreFull."""
+        self._ledger.prepare()
         self._decisions = decisions
-        orders = [_rows(receipt) for receipt in decisions.receipts]
+        orders = [order_rows(receipt) for receipt in decisions.receipts]
         unsealed = b"".join(orders)[:-1]
-        self._batch = b"%s%08x\n" % (unsealed, zlib.crc32(unsealed))
+        self._seal = seal_of(unsealed)
+        self._batch = b"%s%s\n" % (unsealed, self._seal)
         self._row_bytes = [len(rows) for rows in orders]
         self._row_bytes[-1] += SEAL_BYTES - 1
 
     def commit(self) -> None:
-        """Append and sync."""
+        """Append and sync. Raises StoreFull, StorageFailed."""
         self._ledger.append(self._batch)
 
     def publish(self) -> None:
         """Show the batch to readers."""
-        self._ledger.publish(self._decisions.receipts, self._row_bytes)
+        self._ledger.publish(self._decisions.receipts, self._row_bytes, self._seal)
         self._shelf.publish(self._ledger.count(), self._decisions.stock)
 
     def rollback(self) -> None:
@@ -294,16 +80,23 @@ class CsvTransaction:
 class CsvUsers(MemoryUsers):
     """users.csv, whole in memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, users: Iterable[NewUser], marked: bool) -> None:
         super().__init__()
-        self.load(read_stored_users(path))
         self._path = path
+        self._marked = marked
+        self.load(users)
 
     def add(self, users: Iterable[NewUser]) -> int:
-        """Add all of them durably, or none. Raises UserExists."""
-        added = super().add(users)
-        write_users(self._path, self)
-        return added
+        """Add all of them durably, or none. Raises UserExists, StoreError."""
+        added = self.as_users(users)
+        content = csv_files.users_file([*self, *added], self._marked)
+        try:
+            csv_files.write_durably(self._path, content)
+        except OSError as problem:
+            what = f"{self._path}: {problem.strerror}: nothing was added"
+            raise StoreError(f"store csv:{self._path.parent}: {what}") from None
+        self.take(added)
+        return len(added)
 
 
 class CsvStore:
@@ -312,11 +105,11 @@ class CsvStore:
     def __init__(self, folder: Path, catalogue: Callable[[], Catalogue]) -> None:
         self.name = f"csv:{folder}"
         self._folder = folder
-        _make_folder(folder, self.name)
-        self._lock = lock_file(folder / "lock", self.name)
+        csv_files.prepare(folder, self.name)
+        self._lock = lock_file(folder / csv_files.LOCK, self.name)
         try:
-            if not (folder / "store.json").exists():
-                _fill(folder, catalogue())
+            csv_files.fill_if_new(folder, self.name, catalogue)
+            csv_files.keep_to_owner(folder)
             self._open()
         except OSError as problem:
             os.close(self._lock)
@@ -327,31 +120,68 @@ class CsvStore:
             raise
 
     def _open(self) -> None:
-        self.token_key = _read_settings(self._folder)
+        settings = csv_files.read_settings(self._folder)
+        self.token_key = bytes.fromhex(settings.token_key)
+        books, self._marked = self._read_books(settings)
         try:
-            self.users = CsvUsers(self._folder / "users.csv")
-            opening = _read_opening(self._folder / "products.csv")
+            self.users = CsvUsers(self._folder / csv_files.USERS, books.users, self._marked)
+        except UserExists as problem:
+            raise StoreError(f"store {self.name}: {problem}") from None
+        path = self._folder / csv_files.ORDERS
+        self._opening = books.opening
+        self.orders = CsvLedger(path, self.name, self.users, self._opening)
+        try:
+            self._show_what_is_left()
+        except BaseException:
+            self.orders.close()
+            raise
+
+    def _read_books(self, settings: Settings) -> tuple[Books, bool]:
+        """Return users and products, and whether their names are marked in the files from now on.
+
+        An earlier version marked none. Unless some name begins with an apostrophe, its files mean
+        the same either way.
+        """
+        try:
+            books = csv_files.read_books(self._folder, settings.marked)
         except CatalogueError as problem:
             raise StoreError(f"store {self.name}: {problem}") from None
-        self.orders = CsvLedger(self._folder / "orders.csv", self.users, opening)
-        self._opening = opening
+        if settings.marked or books.ambiguous:
+            return books, settings.marked
+        try:
+            now = msgspec.structs.replace(settings, marked=True)
+            csv_files.write_settings(self._folder, now)
+        except OSError as problem:
+            if not is_full(problem):
+                raise
+            return books, False
+        return books, True
+
+    def _show_what_is_left(self) -> None:
         stock = self.orders.stock
-        now = [msgspec.structs.replace(p, stock=stock[p.name]) for p in opening]
+        now = [msgspec.structs.replace(p, stock=stock[p.name]) for p in self._opening]
         self.products = Shelf(now, self.orders.count())
-        self._write_products()
+        try:
+            self._write_products()
+        except OSError as problem:
+            if not is_full(problem):
+                raise
+            facts = {"store": self.name, "problem": f"{csv_files.PRODUCTS}: {problem.strerror}"}
+            log.warning("the disk is full: no orders until there is room", extra={"facts": facts})
 
     @property
     def contents(self) -> Mapping[str, int]:
         """Count what was opened."""
         return {
             "orders": self.orders.count(),
-            "products": len(self.products.snapshot().products),
+            "products": len(self._opening),
             "users": len(self.users),
-            "set_aside_bytes": 0,
+            "set_aside_bytes": csv_files.set_aside_bytes(self._folder),
         }
 
     def check_is_there(self) -> None:
-        """Raise StorageFailed if the path no longer leads to what is open."""
+        """Raise StorageFailed if the folder no longer leads to the ledger that is open."""
+        self.orders.check_is_there()
 
     def begin(self) -> CsvTransaction:
         """Start a batch."""
@@ -365,123 +195,6 @@ class CsvStore:
         os.close(self._lock)
 
     def _write_products(self) -> None:
-        left = self.products.find_all([product.name for product in self._opening])
-        write_products(self._folder / "products.csv", self._opening, left)
-
-
-def _make_folder(folder: Path, store: str) -> None:
-    """Make the folder if need be; refuse one that has files that are not a store's."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = {path.name for path in folder.iterdir()}
-    except OSError as problem:
-        raise StoreError(f"store {store}: {problem.filename}: {problem.strerror}") from None
-    if found and not found & {"store.json", "lock"}:
-        raise StoreError(
-            f"store {store}: the folder has files that are not a store's"
-            f" ({', '.join(sorted(found)[:3])}): give the store a folder of its own"
-        )
-
-
-def _fill(folder: Path, catalogue: Catalogue) -> None:
-    stock = {product.name: product for product in catalogue.products}
-    write_products(folder / "products.csv", catalogue.products, stock)
-    write_users(folder / "users.csv", catalogue.users)
-    write_durably(folder / "orders.csv", HEADER)
-    settings = Settings("sportshop-csv", VERSION, secrets.token_hex(tokens.KEY_BYTES))
-    write_durably(folder / "store.json", msgspec.json.encode(settings) + b"\n")
-
-
-def _read_settings(folder: Path) -> bytes:
-    """Return the token key. Raises StoreError if the folder is not ours or newer."""
-    path = folder / "store.json"
-    try:
-        settings = msgspec.json.decode(path.read_bytes(), type=Settings)
-        key = bytes.fromhex(settings.token_key)
-    except OSError as problem:
-        raise StoreError(f"store csv:{folder}: {path}: {problem.strerror}") from None
-    except (msgspec.DecodeError, ValueError) as problem:
-        raise StoreError(f"store csv:{folder}: {path}: {problem}") from None
-    if settings.format != "sportshop-csv":
-        raise StoreError(f"store csv:{folder}: {path}: not one of a sportshop")
-    if settings.version != VERSION:
-        raise StoreError(
-            f"store csv:{folder} has version {settings.version}:"
-            f" this sportshop knows version {VERSION}"
-        )
-    return key
-
-
-def _read_opening(path: Path) -> list[Product]:
-    """Return the products with the stock of before the first order."""
-    opening = {
-        row.cells["name"]: row.read("openingStock", read_stock) for row in _product_rows(path)
-    }
-    return [
-        msgspec.structs.replace(product, stock=opening[product.name])
-        for product in read_stored_products(path, also=("openingStock",))
-    ]
-
-
-def _product_rows(path: Path) -> Iterator[Row]:
-    return read_rows(path, (*PRODUCT_COLUMNS, "openingStock"))
-
-
-def write_products(path: Path, opening: Iterable[Product], left: Mapping[str, Product]) -> None:
-    """Write products.csv: what is left is for people, openingStock is what counts."""
-    rows = ((p.name, format_cents(p.price), left[p.name].stock, p.stock) for p in opening)
-    write_durably(path, _csv([(*PRODUCT_COLUMNS, "openingStock"), *rows]))
-
-
-def write_users(path: Path, users: Iterable[NewUser | User]) -> None:
-    """Write users.csv."""
-    rows = ((user.name, user.password_hash) for user in users)
-    write_durably(path, _csv([USER_COLUMNS, *rows]))
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file whole: after a crash it is there as before or as after, never between."""
-    new = path.with_name(f".{path.name}.new")
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(file)
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
-def _cell(text: str) -> str:
-    """Quote a cell where RFC 4180 asks for it."""
-    if '"' in text or "," in text or "\r" in text or "\n" in text:
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _rows(receipt: Receipt) -> bytes:
-    """Return an order's rows, unsealed. By hand: csv's writer takes three times as long."""
-    placed_at = format_time(receipt.placed_at_ms)
-    user, key = _cell(receipt.user.name), _cell(receipt.key or "")
-    order = f"{receipt.position},{placed_at},{user},{key}"
-    rows = [
-        f"{order},{_cell(item.product_name)},{item.quantity},{format_cents(item.price)},{item.stock},\n"
-        for item in receipt.items
-    ]
-    return "".join(rows).encode()
-
-
-def _receipt(rows: list[list[str]], user: User) -> Receipt:
-    """Return the order of some rows. Raises ValueError or IndexError."""
-    position, placed_at, _, key, *_ = rows[0]
-    items = tuple(SoldItem(row[4], int(row[5]), parse_cents(row[6]), int(row[7])) for row in rows)
-    return Receipt(int(position), parse_time(placed_at), user, items, key or None)
+        left = {p.name: p.stock for p in self.products.snapshot().products}
+        content = csv_files.products_file(self._opening, left, self._marked)
+        csv_files.write_if_other(self._folder / csv_files.PRODUCTS, content)

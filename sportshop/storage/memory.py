@@ -4,7 +4,7 @@ The only store that is not durable. It shows the others what the interface asks,
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sportshop import tokens
 from sportshop.catalogue import Catalogue
@@ -42,28 +42,39 @@ class MemoryUsers:
 
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them, or none. Raises UserExists."""
-        added, forms = list(users), set[str]()
-        for user in added:
+        added = self.as_users(users)
+        self.take(added)
+        return len(added)
+
+    def as_users(self, users: Iterable[NewUser]) -> list[User]:
+        """Return what they will be once they are taken. Raises UserExists."""
+        added: list[User] = []
+        forms = set[str]()
+        for user in users:
             form = same_form(user.name, NAME_CHARACTERS_MAX) or user.name
             if form in forms or self.find_same(user.name):
                 raise UserExists(user.name)
             forms.add(form)
-        self.load(added)
-        return len(added)
+            added.append(User(len(self._by_name) + len(added), user.name, user.password_hash))
+        return added
+
+    def take(self, users: Sequence[User]) -> None:
+        """Take users that `as_users` returned."""
+        self._by_name.update((user.name, user) for user in users)
+        self._other_forms.add(user.name for user in users)
+        self._parameters |= {parameters_of(user.password_hash) for user in users}
 
     def load(self, users: Iterable[NewUser]) -> None:
         """Take users that were in the store before, whose names may be the same but for the form.
 
         Raises UserExists for one that is written just like another.
         """
-        parameters = set(self._parameters)
+        loaded: dict[str, User] = {}
         for user in users:
-            if user.name in self._by_name:
+            if user.name in loaded:
                 raise UserExists(user.name)
-            self._by_name[user.name] = User(len(self._by_name), user.name, user.password_hash)
-            self._other_forms.add([user.name])
-            parameters.add(parameters_of(user.password_hash))
-        self._parameters = frozenset(parameters)
+            loaded[user.name] = User(len(loaded), user.name, user.password_hash)
+        self.take([*loaded.values()])
 
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())
