@@ -46,7 +46,7 @@ class CsvTransaction:
         self._batch = b""
 
     def products(self, names: Collection[str]) -> Mapping[str, Product]:
-        """Return the products of these names that exist."""
+        """Return the products that exist by the names asked."""
         return self._shelf.find_all(names)
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
@@ -88,14 +88,14 @@ class CsvUsers(MemoryUsers):
 
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them durably, or none. Raises UserExists, StoreError."""
-        added = self.as_users(users)
+        added = self.check_new(users)
         content = csv_files.users_file([*self, *added], self._marked)
         try:
             csv_files.write_durably(self._path, content)
         except OSError as problem:
             what = f"{self._path}: {problem.strerror}: nothing was added"
             raise StoreError(f"store csv:{self._path.parent}: {what}") from None
-        self.take(added)
+        self.load(added)
         return len(added)
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sportshop import tokens
+from sportshop import products, tokens, users
 from sportshop.catalogue import (
     PRODUCT_COLUMNS,
     USER_COLUMNS,
@@ -168,7 +168,7 @@ class Books(NamedTuple):
 def read_books(folder: Path, marked: bool) -> Books:
     """Return the users and products. Raises CatalogueError.
 
-    Names are taken as they are: the rule of what a name is has changed since some were accepted.
+    Names and hashes are held to what was let in when a store could take them.
     """
     text = unmark if marked else str
     user_rows = list(_each_once(read_rows(folder / USERS, USER_COLUMNS), "user"))
@@ -182,28 +182,20 @@ def read_books(folder: Path, marked: bool) -> Books:
 
 
 def _user(row: Row, text: Callable[[str], str]) -> NewUser:
-    return NewUser(text(row.cells["user"]), row.read("passwordHash", _password_hash))
-
-
-def _password_hash(text: str) -> str:
-    """Let what an earlier version took for a hash be: who checks passwords knows what it can."""
-    if not text.startswith("$argon2id$"):
-        raise ValueError("expected an Argon2id hash such as $argon2id$v=19$m=19456,t=2,p=1$…")
-    return text
+    name = row.read("user", lambda cell: users.check_stored_name(text(cell)))
+    return NewUser(name, row.read("passwordHash", users.check_stored_hash))
 
 
 def _product(row: Row, text: Callable[[str], str]) -> Product:
+    name = row.read("name", lambda cell: products.check_stored_name(text(cell)))
     row.read("stockQuantity", read_stock)
-    stock = row.read("openingStock", read_stock)
-    return Product(text(row.cells["name"]), row.read("price", parse_cents), stock)
+    return Product(name, row.read("price", parse_cents), row.read("openingStock", read_stock))
 
 
 def _each_once(rows: Iterable[Row], column: str) -> Iterable[Row]:
     first: dict[str, int] = {}
     for row in rows:
         name = row.cells[column]
-        if not name:
-            raise row.error(column, "expected a name")
         if name in first:
             raise row.error(column, f"expected each once, and line {first[name]} has it")
         first[name] = row.line
@@ -217,10 +209,10 @@ def products_file(opening: Iterable[Product], left: Mapping[str, int], marked: b
     return _csv([STORE_PRODUCT_COLUMNS, *rows])
 
 
-def users_file(users: Iterable[NewUser | User], marked: bool) -> bytes:
+def users_file(everyone: Iterable[NewUser | User], marked: bool) -> bytes:
     """Return users.csv."""
     text = mark if marked else str
-    return _csv([USER_COLUMNS, *((text(user.name), user.password_hash) for user in users)])
+    return _csv([USER_COLUMNS, *((text(user.name), user.password_hash) for user in everyone)])
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:

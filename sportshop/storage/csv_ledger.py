@@ -16,7 +16,7 @@ from itertools import compress
 from pathlib import Path
 from stat import S_ISREG
 
-from sportshop.orders import KeyOfUser, Receipt, parse_time
+from sportshop.orders import KeyOfUser, Receipt
 from sportshop.products import Product
 from sportshop.storage.csv_files import is_full, set_aside, sync
 from sportshop.storage.csv_keys import KeyTable
@@ -65,7 +65,7 @@ class CsvLedger:
         replay = Replay(self.path, users, opening)
         for rows in scan:
             self._index_all(rows, replay)
-        self.stock = replay.stock
+        self.stock, self._newest_at_ms = replay.stock, replay.newest_at_ms
         self.size, self._seals, self._torn_bytes = scan.end, scan.seals, scan.torn_bytes
 
     def _index_all(self, rows: Rows, replay: Replay) -> None:
@@ -87,11 +87,8 @@ class CsvLedger:
         return len(self._starts)
 
     def newest_at_ms(self) -> int:
-        """Return when the newest order was placed. Raises StorageFailed."""
-        if not self.count():
-            return 0
-        rows = self._rows(self.count())
-        return parse_time(rows[0][1])
+        """Return when the newest order was placed."""
+        return self._newest_at_ms
 
     def history(
         self, user: User, before: int | None = None, limit: int | None = None
@@ -168,6 +165,7 @@ class CsvLedger:
                 keys.append((user, receipt.key))
                 positions.append(position)
         self.size = end
+        self._newest_at_ms = receipts[-1].placed_at_ms
         if keys:
             self._keys.add_all(keys, positions)
         self._seals = zlib.crc32(seal, self._seals)
@@ -194,17 +192,11 @@ class CsvLedger:
         return Mark(self.count(), self.size, f"{self._seals:08x}")
 
     def _read(self, user: User, position: int) -> Receipt:
-        rows = self._rows(position)
-        try:
-            return parse_receipt(rows, user, position not in self._literal)
-        except ValueError as problem:
-            raise StorageFailed(f"{self.path}, order {position}: {problem}") from None
-
-    def _rows(self, position: int) -> list[list[str]]:
         start = self._starts[position - 1]
         end = self._starts[position] if position < self.count() else self.size
         try:
-            return parse_rows(os.pread(self._file, end - start, start))
+            rows = parse_rows(os.pread(self._file, end - start, start))
+            return parse_receipt(rows, user, position not in self._literal)
         except OSError as problem:
             raise self._failed(problem) from None
         except ValueError as problem:

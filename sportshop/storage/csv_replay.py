@@ -41,6 +41,7 @@ class Replay:
         self._users = {user.name: user.id for user in users}
         self._orders = 0
         self.stock = {product.name: product.stock for product in opening}
+        self.newest_at_ms = 0
         self.literal: list[int] = []
         """Of the rows checked last, the orders in which an apostrophe is no mark."""
 
@@ -125,10 +126,12 @@ class Replay:
         try:
             if fits:
                 list(map(datetime.fromisoformat, column))
+                self.newest_at_ms = parse_time(column[-1])
                 return
         except ValueError:
-            pass
+            pass  # it is named below
         self._each(rows, column, "placedAt", parse_time)
+        self.newest_at_ms = parse_time(column[-1])
 
     def _each(
         self, rows: Rows, column: Sequence[str], name: str, read: Callable[[str], object]

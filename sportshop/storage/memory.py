@@ -4,7 +4,7 @@ The only store that is not durable. It shows the others what the interface asks,
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sportshop import tokens
 from sportshop.catalogue import Catalogue
@@ -42,39 +42,33 @@ class MemoryUsers:
 
     def add(self, users: Iterable[NewUser]) -> int:
         """Add all of them, or none. Raises UserExists."""
-        added = self.as_users(users)
-        self.take(added)
+        added = self.check_new(users)
+        self.load(added)
         return len(added)
 
-    def as_users(self, users: Iterable[NewUser]) -> list[User]:
-        """Return what they will be once they are taken. Raises UserExists."""
-        added: list[User] = []
-        forms = set[str]()
-        for user in users:
+    def check_new(self, users: Iterable[NewUser]) -> list[NewUser]:
+        """Return them all if each can be added. Raises UserExists."""
+        added, forms = list(users), set[str]()
+        for user in added:
             form = same_form(user.name, NAME_CHARACTERS_MAX) or user.name
             if form in forms or self.find_same(user.name):
                 raise UserExists(user.name)
             forms.add(form)
-            added.append(User(len(self._by_name) + len(added), user.name, user.password_hash))
         return added
-
-    def take(self, users: Sequence[User]) -> None:
-        """Take users that `as_users` returned."""
-        self._by_name.update((user.name, user) for user in users)
-        self._other_forms.add(user.name for user in users)
-        self._parameters |= {parameters_of(user.password_hash) for user in users}
 
     def load(self, users: Iterable[NewUser]) -> None:
         """Take users that were in the store before, whose names may be the same but for the form.
 
         Raises UserExists for one that is written just like another.
         """
-        loaded: dict[str, User] = {}
+        parameters = set(self._parameters)
         for user in users:
-            if user.name in loaded:
+            if user.name in self._by_name:
                 raise UserExists(user.name)
-            loaded[user.name] = User(len(loaded), user.name, user.password_hash)
-        self.take([*loaded.values()])
+            self._by_name[user.name] = User(len(self._by_name), user.name, user.password_hash)
+            self._other_forms.add([user.name])
+            parameters.add(parameters_of(user.password_hash))
+        self._parameters = frozenset(parameters)
 
     def __iter__(self) -> Iterator[User]:
         return iter(self._by_name.values())

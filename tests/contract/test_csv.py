@@ -172,28 +172,29 @@ def test_a_formula_for_a_key_is_text_in_the_file_and_itself_for_the_shop(
     assert cells == ["'" + key for key in FORMULAS] + ["plain, 'quoted'"]
 
 
-NAMES = [*FORMULAS, "Ball\u2028Pro", "a\u2029", "b\u0085", "\x0b", "\x1c\x1d\x1e", '"', " ", ", ,"]
-NAMES += ["x" * 200, "\tTab", "=1, 2", "\ufeff", "\U0001f3d0", "e\u0301", "\xe9", "\uff1d1"]
+NAMES = [*FORMULAS, "Ball\u2028Pro", "a\u2029", '"', " ", ", ,"]
+NAMES += ["x" * 200, "=1, 2", "\ufeff", "\U0001f3d0", "e\u0301", "\xe9", "\uff1d1"]
 
 
 def sell_under_all_names(opened: Opened) -> None:
     for name in NAMES:
-        opened.commit(opened.order((name, 1), user=name, key="k"), opened.order(("Ball", 1)))
+        own = opened.order((name, 1), user=name[:64], key="k")
+        opened.commit(own, opened.order(("Ball", 1)))
     opened.commit(opened.order(*((name, 1) for name in NAMES), key="all"))
 
 
 def test_any_name_that_was_accepted_once_is_sold_replayed_and_listed(tmp_path: Path) -> None:
     """A line ends with LF and with nothing else, whatever Python calls the end of a line."""
     products = [Product(name, 100, 1000) for name in ("Ball", *NAMES)]
-    catalogue = Catalogue(products, [NewUser(name, CHEAP_HASH) for name in ("user1", *NAMES)])
+    catalogue = Catalogue(products, [NewUser(name[:64], CHEAP_HASH) for name in ("user1", *NAMES)])
     opened, memory = Opened(f"csv:{tmp_path}/shop", catalogue), Opened("memory:", catalogue)
     for shop in (opened, memory):
         sell_under_all_names(shop)
     for _ in range(2):
         assert opened.stock() == memory.stock()
         for name in NAMES:
-            assert opened.history(name) == memory.history(name)
-            (replay,) = opened.commit(opened.order((name, 1), user=name, key="k"))
+            assert opened.history(name[:64]) == memory.history(name[:64])
+            (replay,) = opened.commit(opened.order((name, 1), user=name[:64], key="k"))
             assert isinstance(replay, Accepted)
             assert replay.replayed
         opened.reopen()
