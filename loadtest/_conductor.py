@@ -194,6 +194,7 @@ class Conductor:
         if isinstance(runner, WorkerRunner):
             run.join(options, environment.host, runner.client_id)
             return
+        options.shop_run = ""  # until there is one, workers hear of none: not of the one before
         vars(options).update(self._fixed)  # whoever reaches the web UI can post anything
         team = present(runner) if isinstance(runner, MasterRunner) else []
         run.lead(options, environment.host, team, _about(environment))
@@ -353,7 +354,7 @@ def _announce(run: OneRun, options: Namespace) -> None:
     if options.host or not options.headless:
         _log.info("%s", run.announcement)
     else:
-        _log.warning("no --host was given: %s", run.announcement)
+        print(f"loadtest: no --host was given: {run.announcement}", file=sys.stderr, flush=True)
 
 
 def _prepare_process() -> None:

@@ -92,7 +92,7 @@ class OneRun:
         `team`: the workers that are there, none if there is one process. Raises WrongUsage if the
         run can't be as it was asked for, CannotAsk if the shop does not answer.
         """
-        options.shop_run = ""  # so workers hear of a run that was not begun
+        options.shop_run = ""  # until the books are open, workers hear of no run
         self.address = parse_address(host)
         self._about = {
             **about,
@@ -138,9 +138,9 @@ class OneRun:
 
         A worker that came when the run was under way adds nothing to its rate of arrivals.
         """
-        team = getattr(options, "shop_team", [])
-        if not options.shop_run:
-            return
+        if not getattr(options, "shop_run", ""):
+            return  # it was called off
+        team = options.shop_team
         if name not in team:
             _log.warning("the run began without this worker: its shoppers stay away")
             return

@@ -23,7 +23,7 @@ FALL_PART = 0.8  # of that chart: the fall; the rest shows that it stays so
 PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9", "p99.99")
 EXIT_CODES = {
     0: ("pass", "all is well"),
-    1: ("fail", "requests failed"),
+    1: ("fail", "requests failed, or tasks of the workload"),
     3: ("fail", "the proof failed: the shop broke a rule"),
     4: ("inconclusive", "the proof is inconclusive: nobody can tell"),
     5: ("fail", "a service-level objective was missed"),

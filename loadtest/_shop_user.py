@@ -13,7 +13,9 @@
         def look(self):
             self.shop.products()
 
-The audit comes with it: whatever goes through `self.shop` is measured and recorded.
+The audit comes with it: whatever goes through `self.shop` is measured and recorded. What the shop
+would rightly refuse to read, such as a quantity of 0, is a ValueError or TypeError in the task that
+asked for it: nothing is sent, the summary counts it, and the shop is not blamed.
 """
 
 import sys

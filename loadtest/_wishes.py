@@ -58,7 +58,7 @@ def checked_items(items: object, spellings: Spellings, argument: str = "items") 
     Raises TypeError if they are not a tuple or a list of 1 to ITEMS_MAX pairs of str and int, and
     ValueError if a name or a quantity is not one that an order may have.
     """
-    if _is_known(items, spellings):
+    if _are_known(items, spellings):
         return items
     if not isinstance(items, tuple | list):
         raise TypeError(
@@ -71,21 +71,19 @@ def checked_items(items: object, spellings: Spellings, argument: str = "items") 
     )
 
 
-def _is_known(items: object, spellings: Spellings) -> TypeGuard[Items]:
-    """Tell whether it is one item that was found right before: nearly always, and quick to see.
+def _are_known(items: object, spellings: Spellings) -> TypeGuard[Items]:
+    """Tell whether all were found right before, as they are: nearly always, and quick to see.
 
     Types are looked at first, since 1, 1.0 and True are the same to a set.
     """
-    if type(items) is not tuple or len(items) != 1:
+    if type(items) is not tuple or not 1 <= len(items) <= ITEMS_MAX:
         return False
-    item = items[0]
-    return (
-        type(item) is tuple
-        and len(item) == 2
-        and type(item[0]) is str
-        and type(item[1]) is int
-        and item in spellings.checked
-    )
+    for item in items:
+        if not (type(item) is tuple and len(item) == 2):
+            return False
+        if not (type(item[0]) is str and type(item[1]) is int and item in spellings.checked):
+            return False
+    return True
 
 
 def checked_basket(items: object, spellings: Spellings) -> Items:

@@ -13,7 +13,8 @@ and hangs up, comes back, and wants what does not exist. "Sold out" is an answer
 
 When the run ends, an audit replays everything that the shop answered (sportshop.audit).
 Exit codes: 3 the shop broke a rule, and the operations are named; 4 the audit could not decide;
-5 an objective (--slo) was missed; 1 requests failed; 2 wrong usage; 0 all is well.
+5 an objective (--slo) was missed; 1 requests, or tasks of the workload, failed; 2 wrong usage; 0
+all is well.
 """
 
 from _habits import Habits

@@ -19,6 +19,7 @@ from sportshop.client import (
     ShopError,
     new_order_key,
 )
+from sportshop.client.checks import composed
 from sportshop.display import (
     clean,
     deliver,
@@ -145,15 +146,20 @@ class Visit:
 
 
 def find_product(answer: str, products: Sequence[Product]) -> Product | None:
-    """Return the product of that name, or whose name differs in case only, or of that number."""
-    for product in products:
-        if product.name == answer:
-            return product
-    alike = [product for product in products if product.name.casefold() == answer.casefold()]
-    if len(alike) == 1:
-        return alike[0]
+    """Return the product of that name, or of the nearest, or of that number.
+
+    Nearest is first the same name in another form (see names.py), then one that differs in case.
+    """
+    for form in (str, composed, _folded):
+        alike = [product for product in products if form(product.name) == form(answer)]
+        if len(alike) == 1:
+            return alike[0]
     number = _number(answer)
     return products[number - 1] if number is not None and number <= len(products) else None
+
+
+def _folded(name: str) -> str:
+    return composed(name).casefold()
 
 
 # Asking.
@@ -234,7 +240,7 @@ def completer(names: Sequence[str]) -> Callable[[str, int], str | None]:
     typeable = [name for name in names if clean(name) == name]
 
     def complete(text: str, state: int) -> str | None:
-        fitting = [name for name in typeable if name.casefold().startswith(text.casefold())]
+        fitting = [name for name in typeable if _folded(name).startswith(_folded(text))]
         return fitting[state] if state < len(fitting) else None
 
     return complete

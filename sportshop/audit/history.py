@@ -311,6 +311,8 @@ def load(path: Path) -> History:
 
 
 def _read(path: Path) -> tuple[Array, Array, _About]:
+    if path.is_fifo():  # opening it would wait for somebody who writes
+        raise ValueError("it is a pipe")
     with path.open("rb") as raw:  # NumPy leaves a file open that it can't read
         if raw.read(len(ZIP)) != ZIP:
             raise ValueError("no archive of columns (.npz)")

@@ -156,7 +156,7 @@ class MemoryStore:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.users = MemoryUsers()
-        self.users.add(catalogue.users)
+        self.users.load(catalogue.users)
         self.products = Shelf(catalogue.products, 0)
         self.orders = MemoryOrders()
         self.token_key = secrets.token_bytes(tokens.KEY_BYTES)

@@ -14,7 +14,7 @@ from tests.catalogues import CHEAP_HASH
 from tests.contract.conftest import KINDS, Opened, url_of
 
 NFC, NFD = "Vôlei", "Vo\u0302lei"
-OLD = ["Ball", "Ball ", "Ball\u00a0", "\u200bBall", " ", "Bo\u0302la", "Kit"]
+OLD = ["Ball", "Ball ", "Ball\u00a0", "\u200bBall", " ", "a\u2028b", "Bo\u0302la", "Kit"]
 BOTH = ["é", "e\u0301"]
 DEAR = CHEAP_HASH.replace("m=8,t=1,p=1", "m=16,t=3,p=1")
 

@@ -23,7 +23,7 @@ import pytest
 from sportshop.client import Client
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("--headless", "--run-time", "2s")
+SHORT = ("--headless", "--run-time", "2s")  # where it does not matter how much happens
 LONG = ("--headless", "--run-time", "100s")  # something else ends it
 DEADLINE_S = 100
 PASSED, REQUESTS_FAILED, WRONG_USAGE, VIOLATED, INCONCLUSIVE, SLO_MISSED = range(6)
@@ -81,6 +81,12 @@ class LoadTest:
         print(self.printed, self.log)  # pytest shows it when the test fails
         return self._process.returncode
 
+    def finish(self, address: str, orders: int = 200) -> int:
+        """Wait until the shop has sold so much, end the run, and return the exit code."""
+        wait_for_orders(address, orders)
+        self.signal(signal.SIGTERM)
+        return self.exit_code()
+
     @property
     def audits(self) -> list[str]:
         """The outcomes of the audits that were printed."""
@@ -93,6 +99,44 @@ def extra(folder: Path, source: str) -> str:
     path = folder / "extra_locustfile.py"
     path.write_text(source, encoding="utf-8")
     return f"{path},loadtest/shoppers.py"
+
+
+IMPATIENT = """
+import sys
+
+sys.path.append("loadtest")
+
+import _audit
+import _connection
+import _settling
+
+_audit.OPENING_S_MAX = _audit.PATIENCE_S_MAX = _settling.SETTLE_S_MAX = 1.0
+_audit.ANSWER_S_MAX = _connection.ANSWER_S_MAX = 2.0
+"""
+"""Gives up soon, where what is tested is that it gives up."""
+NOTES = """
+import logging
+from pathlib import Path
+
+from locust import events
+
+FOLDER = Path(__file__).parent
+
+
+@events.test_stopping.add_listener
+def note_the_end(**_):
+    (FOLDER / "stopping").touch()
+
+
+class Note(logging.Handler):
+    def emit(self, record):
+        if "Ctrl-C once more" in record.getMessage():
+            (FOLDER / "warned").touch()
+
+
+logging.getLogger("loadtest").addHandler(Note())
+"""
+"""Leaves a file where the test is when the run is being stopped, and when it warns of that."""
 
 
 class Figures:

@@ -7,7 +7,8 @@ the shop that they visit has to run in threads or in a process of its own.
 
 import random
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from typing import NamedTuple
 
@@ -15,8 +16,9 @@ from _audit import Audit
 from _buying import Customer
 from _habits import Habits
 from _keys import TAG_CHARACTERS
-from _options import DEMO_USERS, Account, Address, Workload, hot_product, parse_address
-from _part import Part, Unsettled
+from _options import DEMO_USERS, Account, Workload, hot_product, parse_address
+from _part import Part
+from _settling import settle
 from gevent import Greenlet, joinall, killall, sleep, spawn
 
 from sportshop.audit import History, Kind, Outcome, Verdict, audit, worst
@@ -80,7 +82,8 @@ def hold_sale(
     ]
     hot = hot_product(stock, "")
     _all_at_once(spawn(Shopper(one, hot).stay, workload, tasks_each) for one in customers)
-    _settle(part, where)
+    part.ended_ns = time.monotonic_ns()
+    settle(part, where)
     history = books.close([part.report()], [], {"users": USERS}, alone)
     return Sale(history, audit(history))
 
@@ -97,24 +100,3 @@ def _all_at_once(greenlets: "Iterable[Greenlet[..., None]]") -> None:
         assert all(one.dead for one in started), f"a sale took more than {DEADLINE_S} s"
     finally:
         killall(started)
-
-
-def _settle(part: Part, where: Address) -> None:
-    """Ask again for what was sold long ago, and for what has an unknown outcome."""
-    for orders, ask in (
-        (part.old_keys, Customer.ask_again),
-        (list(part.unsettled.values()), Customer.settle),
-    ):
-        for account in ACCOUNTS:
-            own = [order for order in orders if order.account == account]
-            _ask_each(Customer(part, where, account), own, ask)
-
-
-def _ask_each(
-    customer: Customer, orders: Iterable[Unsettled], ask: Callable[[Customer, Unsettled], bool]
-) -> None:
-    try:
-        for order in orders:
-            assert ask(customer, order), f"no answer for {order.text}"
-    finally:
-        customer.hang_up()

@@ -6,12 +6,15 @@ does not show a missing fsync: that syncs are asked for is counted, and one that
 
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sportshop.catalogue import read_catalogue
+from sportshop.storage import open_store
 from tests.system.conftest import (
     Disk,
     ShopProcess,
@@ -20,6 +23,7 @@ from tests.system.conftest import (
     order,
     reasons,
     request,
+    store_url,
 )
 
 KINDS = pytest.mark.parametrize("kind", ["sqlite", "csv"])
@@ -258,13 +262,18 @@ def test_a_first_start_that_is_killed_at_any_sync_is_done_again_whole(
             start_small(kind, env=disk.env).stop()
         except AssertionError:
             disk.set(kill_at_sync=0)
-            again = start_small(kind, env=disk.env)
-            assert again.login("u1", "secret").stock() == {"Ball": BALLS, "Bat": BALLS}
-            again.stop()
+            assert opened_stock(kind, tmp_path) == {"Ball": BALLS, "Bat": BALLS}
             forget(tmp_path)
         else:
             break
     assert sync > 3
+
+
+def opened_stock(kind: str, folder: Path) -> dict[str, int]:
+    """Open the store here, as the next start would, and return its stock."""
+    store = open_store(store_url(kind, folder), lambda: read_catalogue(folder / "catalogue"))
+    with closing(store):
+        return {product.name: product.stock for product in store.products.snapshot().products}
 
 
 def forget(folder: Path) -> None:
@@ -412,3 +421,35 @@ def test_a_ledger_cut_short_anywhere_in_its_last_batch_starts_without_that_batch
         assert (tmp_path / "shop" / "torn-after-order-1.csv").read_bytes() == whole[
             len(first) : cut
         ]
+
+
+# A store that is taken away.
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def replaced(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+@KINDS
+@pytest.mark.parametrize("taken", [gone, renamed, replaced])
+def test_a_store_that_is_taken_away_stops_the_shop(
+    kind: str, taken: Callable[[Path], None], start_small: StartShop, tmp_path: Path
+) -> None:
+    """Else it would acknowledge until its end what nobody will find again."""
+    shop = start_small(kind, "--login-seconds", "1")  # and so it looks four times a second
+    idle, buyer = shop.login("u0", "secret"), shop.login("u1", "secret")
+    assert buyer.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1)["data"]["order"] == 1
+    (ledger,) = [path for path in tmp_path.rglob("*") if path.name in {"shop.db", "orders.csv"}]
+    taken(ledger)
+    assert reasons(idle.rest()) == ["SHUTTING_DOWN"]
+    assert_ended_by_the_disk(shop)

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from _options import Workload
+from _options import WORKLOADS, Workload
 
 from sportshop.audit import Kind, Outcome, Recorder
 from tests.system.lies import Lie
@@ -149,6 +149,14 @@ def test_where_others_may_have_bought_a_gap_is_no_proof() -> None:
         sale = hold_sale(address, BUY)
     assert list(sale.evidence(Outcome.INCONCLUSIVE)) == [GAPS]
     assert sale.evidence() == {}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_an_honest_shop_passes_under_every_workload(name: str) -> None:
+    with lying_shop(Lie.NONE, STOCK) as address:
+        sale = hold_sale(address, WORKLOADS[name])
+    assert sale.outcome is Outcome.PASS, sale.verdicts
+    assert sale.count(Kind.ACCEPTED) > 50
 
 
 # The sale itself: it has to notice if it does not record what it saw.

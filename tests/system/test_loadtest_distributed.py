@@ -15,11 +15,11 @@ import pytest
 from tests.system.conftest import StartShop
 from tests.system.lies import Lie
 from tests.system.locust_run import (
+    IMPATIENT,
     INCONCLUSIVE,
     LONG,
     PASSED,
     REQUESTS_FAILED,
-    SHORT,
     STOCK,
     VIOLATED,
     Figures,
@@ -69,17 +69,18 @@ def address(start_shop: StartShop) -> str:
 
 
 @contextmanager
-def spread(host: str, *arguments: str) -> Iterator[tuple[LoadTest, list[LoadTest]]]:
+def spread(host: str, *arguments: str, **options: str) -> Iterator[tuple[LoadTest, list[LoadTest]]]:
     """Start a master and two workers, each by itself."""
     port = free_port()
-    with LoadTest(host, *master(port, 2), *arguments) as test, workers(port, 2) as others:
+    leader = LoadTest(host, *master(port, 2), *arguments, **options)
+    with leader as test, workers(port, 2) as others:
         yield test, others
 
 
 def test_processes_of_one_machine_pass_with_one_audit(address: str, tmp_path: Path) -> None:
     figures = Figures(tmp_path)
-    with LoadTest(address, *SHORT, *processes(2), *figures.flags) as test:
-        assert test.exit_code() == PASSED
+    with LoadTest(address, *LONG, *processes(2), *figures.flags) as test:
+        assert test.finish(address) == PASSED
     assert test.audits == ["PASS"]
     assert figures.all["run"]["workers"] == 2
     assert figures.count("accepted") > 100
@@ -89,8 +90,8 @@ def test_a_master_and_workers_started_by_themselves_pass_with_one_audit(
     address: str, tmp_path: Path
 ) -> None:
     figures = Figures(tmp_path)
-    with spread(address, *SHORT, *figures.flags) as (test, others):
-        assert test.exit_code() == PASSED
+    with spread(address, *LONG, *figures.flags) as (test, others):
+        assert test.finish(address) == PASSED
         assert [worker.exit_code() for worker in others] == [PASSED, PASSED]
     assert test.audits == ["PASS"]
     assert [worker.audits for worker in others] == [[], []]
@@ -100,17 +101,17 @@ def test_a_master_and_workers_started_by_themselves_pass_with_one_audit(
 
 def test_the_workers_orders_are_all_in_the_audit(tmp_path: Path) -> None:
     """With --alone a position that no worker told of would be a fault."""
-    options = (*SHORT, "--alone", *processes(2))
+    options = (*LONG, "--alone", *processes(2))
     with lying_shop(Lie.NONE, PLENTY) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == PASSED
+        assert test.finish(address) == PASSED
     assert test.audits == ["PASS"]
 
 
 def test_what_one_worker_saw_binds_what_another_is_told(tmp_path: Path) -> None:
     figures = Figures(tmp_path)
-    options = (*SHORT, "--weight-orders=0", *figures.flags)
+    options = (*LONG, "--weight-orders=0", *figures.flags)
     with lying_shop(Lie.OLD_READ, PLENTY) as address, spread(address, *options) as (test, _):
-        assert test.exit_code() == VIOLATED
+        assert test.finish(address) == VIOLATED
     rule = "what was seen before a request was sent comes before it in the ledger"
     assert rule in figures.evidence()
 
@@ -119,24 +120,24 @@ def test_a_report_comes_in_pieces_that_leave_room_for_heartbeats(
     address: str, tmp_path: Path
 ) -> None:
     locustfile = extra(tmp_path, SMALL_PIECES)
-    options = (*SHORT, "--alone", *processes(2))
+    options = (*LONG, "--alone", *processes(2))
     with LoadTest(address, *options, locustfile=locustfile) as test:
-        assert test.exit_code() == PASSED
+        assert test.finish(address) == PASSED
     assert test.audits == ["PASS"]
 
 
 def test_workers_may_share_an_account(address: str) -> None:
-    options = (*SHORT, "--shop-users", "user1:senha", *processes(2))
+    options = (*LONG, "--shop-users", "user1:senha", *processes(2))
     with LoadTest(address, *options) as test:
-        assert test.exit_code() == PASSED
+        assert test.finish(address) == PASSED
     assert test.audits == ["PASS"]
 
 
 def test_a_worker_too_many_buys_nothing_and_is_told_so(address: str, tmp_path: Path) -> None:
     """There are as many as there are numbers for them in an order key."""
     locustfile = extra(tmp_path, FEW_WORKERS)
-    with LoadTest(address, *SHORT, *processes(2), locustfile=locustfile) as test:
-        assert test.exit_code() == REQUESTS_FAILED
+    with LoadTest(address, *LONG, *processes(2), locustfile=locustfile) as test:
+        assert test.finish(address) == REQUESTS_FAILED
     assert test.audits == ["PASS"]
     assert "more than 1 workers" in test.log
 
@@ -208,8 +209,9 @@ def test_all_workers_killed_leave_the_audit_inconclusive(address: str) -> None:
     assert test.audits == ["INCONCLUSIVE"]
 
 
-def test_a_master_without_a_shop_ends_inconclusive_and_its_workers_go_home() -> None:
-    with spread(f"127.0.0.1:{free_port()}", *SHORT) as (test, others):
+def test_a_master_without_a_shop_ends_inconclusive_and_its_workers_go_home(tmp_path: Path) -> None:
+    nobody, impatient = f"127.0.0.1:{free_port()}", extra(tmp_path, IMPATIENT)
+    with spread(nobody, *LONG, locustfile=impatient) as (test, others):
         assert test.exit_code() == INCONCLUSIVE
         assert [worker.exit_code() for worker in others] == [PASSED, PASSED]
     assert test.audits == ["INCONCLUSIVE"]

@@ -15,15 +15,17 @@ from tests.system.lies import Lie
 from tests.system.locust_run import (
     INCONCLUSIVE,
     LONG,
+    NOTES,
     PASSED,
-    SHORT,
     SLO_MISSED,
     STOCK,
     VIOLATED,
     Figures,
     LoadTest,
+    extra,
     needs_locust,
     processes,
+    wait_for,
     wait_for_more_orders,
     wait_for_orders,
 )
@@ -70,29 +72,29 @@ class Visitor(ShopUser):
 
 def test_objectives_that_are_kept_let_the_run_pass() -> None:
     kept = ("--slo", "errors<1%", "--slo", "NEW_ORDER_ITEM accepted p50<10s")
-    with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *SHORT, *kept) as test:
-        assert test.exit_code() == PASSED
+    with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *LONG, *kept) as test:
+        assert test.finish(address) == PASSED
     assert "kept      errors<1%: 0%" in test.printed
 
 
 def test_a_failed_proof_outranks_a_missed_objective() -> None:
-    options = (*SHORT, *IMPOSSIBLE)
+    options = (*LONG, *IMPOSSIBLE)
     with lying_shop(Lie.LOSE_ORDERS, STOCK) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == VIOLATED
+        assert test.finish(address) == VIOLATED
     assert "MISSED" in test.printed
 
 
 def test_an_inconclusive_proof_outranks_a_missed_objective() -> None:
-    options = (*SHORT, *IMPOSSIBLE)
+    options = (*LONG, *IMPOSSIBLE)
     with lying_shop(Lie.GAP, STOCK) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == INCONCLUSIVE
+        assert test.finish(address) == INCONCLUSIVE
     assert "MISSED" in test.printed
 
 
 def test_workers_are_held_to_the_objectives_together() -> None:
-    options = (*SHORT, *processes(2), *IMPOSSIBLE)
+    options = (*LONG, *processes(2), *IMPOSSIBLE)
     with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == SLO_MISSED
+        assert test.finish(address) == SLO_MISSED
 
 
 # The open workload.
@@ -141,12 +143,13 @@ def test_arrivals_that_nobody_had_time_for_are_counted(
 ) -> None:
     shop, figures = start_shop(), Figures(tmp_path)
     address = f"{shop.host}:{shop.port}"
-    with LoadTest(address, *LONG, "--users", "1", "--rate", "200", *figures.flags) as test:
+    options = ("--users", "1", "--rate", "200", *figures.flags)
+    with LoadTest(address, *LONG, *options, locustfile=extra(tmp_path, NOTES)) as test:
         wait_for_orders(address, 20)
         shop.signal(signal.SIGSTOP)
         time.sleep(1)
         test.signal(signal.SIGINT)
-        time.sleep(0.5)  # the run has to be over before the shop goes on
+        wait_for((tmp_path / "stopping").exists)
         shop.signal(signal.SIGCONT)
         assert test.exit_code() == PASSED
     assert figures.all["missed_arrivals"] > 100
@@ -156,9 +159,9 @@ def test_arrivals_that_nobody_had_time_for_are_counted(
 
 def test_a_closed_workload_has_no_intended_starts(tmp_path: Path) -> None:
     figures = Figures(tmp_path)
-    options = (*SHORT, *figures.flags)
+    options = (*LONG, *figures.flags)
     with lying_shop(Lie.NONE, PLENTY) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == PASSED
+        assert test.finish(address) == PASSED
     assert figures.all["intended_latencies_ms"] == []
     assert figures.all["missed_arrivals"] == 0
 
@@ -168,9 +171,9 @@ def test_a_closed_workload_has_no_intended_starts(tmp_path: Path) -> None:
 
 def test_the_summary_tells_orders_apart_by_what_became_of_them(tmp_path: Path) -> None:
     figures = Figures(tmp_path)
-    options = (*SHORT, "--workload", "reconnect-storm", "--weight-buy", "60", *figures.flags)
+    options = (*LONG, "--workload", "reconnect-storm", "--weight-buy", "60", *figures.flags)
     with lying_shop(Lie.NONE, STOCK) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == PASSED
+        assert test.finish(address) == PASSED
     counts = {outcome: figures.count(outcome) for outcome in OUTCOMES}
     assert counts["failed"] == 0
     assert all(count > 0 for name, count in counts.items() if name != "failed")
@@ -182,9 +185,9 @@ def test_the_summary_tells_orders_apart_by_what_became_of_them(tmp_path: Path) -
 @pytest.mark.parametrize("lie", [Lie.NONE, Lie.LOSE_ORDERS], ids=["honest", "liar"])
 def test_the_history_comes_to_the_same_verdicts_again(lie: Lie, tmp_path: Path) -> None:
     figures, path = Figures(tmp_path), tmp_path / "run.npz"
-    options = (*SHORT, "--history", str(path), *figures.flags)
+    options = (*LONG, "--history", str(path), *figures.flags)
     with lying_shop(lie, STOCK) as address, LoadTest(address, *options) as test:
-        test.exit_code()
+        test.finish(address)
     again = [
         {
             "rule": verdict.rule,
@@ -201,10 +204,10 @@ def test_the_history_comes_to_the_same_verdicts_again(lie: Lie, tmp_path: Path) 
 def test_violations_are_in_the_reports_of_locust(end: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     files = ("--csv", str(tmp_path / "run"), "--html", str(page))
-    options = (*(SHORT if end == "run time" else LONG), *files)
+    options = (*(("--headless", "--run-time", "4s") if end == "run time" else LONG), *files)
     with lying_shop(Lie.LOSE_ORDERS, STOCK) as address, LoadTest(address, *options) as test:
-        wait_for_orders(address, 200)
         if end != "run time":
+            wait_for_orders(address, 200)
             test.signal(signal.SIGINT if end == "Ctrl-C" else signal.SIGTERM)
         assert test.exit_code() == VIOLATED
     for name in ("run_stats.csv", "run_failures.csv"):
@@ -216,9 +219,9 @@ def test_violations_are_in_the_reports_of_locust(end: str, tmp_path: Path) -> No
 
 
 def test_a_file_that_cannot_be_written_does_not_keep_the_verdict_back(tmp_path: Path) -> None:
-    options = (*SHORT, "--history", "/dev/full")
+    options = (*LONG, "--history", "/dev/full")
     with lying_shop(Lie.LOSE_ORDERS, STOCK) as address, LoadTest(address, *options) as test:
-        assert test.exit_code() == VIOLATED
+        assert test.finish(address) == VIOLATED
     assert "--history: /dev/full: No space left on device" in test.log
 
 

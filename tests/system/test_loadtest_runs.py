@@ -183,3 +183,21 @@ def test_a_bug_of_ours_convicts_nobody_not_even_a_liar(
         assert test.exit_code() == INCONCLUSIVE
     assert test.audits == ["INCONCLUSIVE"]
     assert "a bug of ours" in test.log + test.printed
+
+
+def test_without_a_host_it_says_where_it_buys_before_it_does(address: str, tmp_path: Path) -> None:
+    default = f"""
+import sys
+
+sys.path.append("loadtest")
+
+import _options
+
+_options.HOST = "tcp://{address}"
+"""
+    with LoadTest("", *SHORT, locustfile=extra(tmp_path, default)) as test:
+        assert test.exit_code() == PASSED
+    told = f"loadtest: no --host was given: buying for real at {address} (sportshop "
+    (line,) = [line for line in test.log.splitlines() if line.startswith("loadtest: ")]
+    assert line.startswith(told)
+    assert line.endswith("as user1 and 4 more")

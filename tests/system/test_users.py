@@ -152,6 +152,7 @@ def change_hash(kind: str, store: str, user: str, phc: str) -> None:
         return
     connection = apsw.Connection(str(place))
     connection.execute("UPDATE users SET password_hash = ? WHERE name = ?", (phc, user))
+    connection.execute("DELETE FROM settings WHERE name = 'seal'")  # it was changed on purpose
     connection.close()
 
 

@@ -1,6 +1,7 @@
 """The record as a file: it is read as it was saved, and a bad one is told so."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -305,3 +306,10 @@ def test_whatever_can_be_read_can_be_audited(tmp_path: Path, history: History) -
     history.save(path)
     for verdict in audit(load(path)):
         assert str(verdict)
+
+
+def test_a_pipe_is_no_history_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(BadHistory, match="it is a pipe"):
+        load(pipe)

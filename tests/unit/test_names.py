@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sportshop import messages
 from sportshop.catalogue import Catalogue
-from sportshop.inventory import Inventory
+from sportshop.inventory import Bounds, Inventory
 from sportshop.names import (
     BadName,
     OtherForms,
@@ -222,7 +222,7 @@ def test_an_order_whose_receipt_would_not_fit_by_the_products_own_name_is_refuse
 ) -> None:
     user = NewUser("user1", CHEAP_HASH)
     store = MemoryStore(Catalogue([Product(HANGUL, 100, 1_000)], [user]))
-    inventory = Inventory(store, lambda *_: None, lambda: 0, 100, 100)
+    inventory = Inventory(store, lambda *_: None, lambda: 0, Bounds())
     asked = unicodedata.normalize("NFC", HANGUL)
     buyer = store.users.find("user1")
     assert buyer is not None

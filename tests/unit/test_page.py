@@ -178,7 +178,7 @@ def test_the_verdict_is_a_badge_in_its_own_colour(outcome):
     ("code", "meaning"),
     [
         (0, "Exit code 0: all is well"),
-        (1, "Exit code 1: requests failed"),
+        (1, "Exit code 1: requests failed, or tasks of the workload"),
         (3, "Exit code 3: the proof failed"),
         (4, "Exit code 4: the proof is inconclusive"),
         (5, "Exit code 5: a service-level objective was missed"),

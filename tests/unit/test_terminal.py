@@ -299,6 +299,17 @@ def test_a_name_goes_before_a_number_and_the_same_case_before_another() -> None:
     ]
 
 
+def test_a_name_is_found_in_any_form_and_the_exact_one_first() -> None:
+    composed, decomposed = "Vôlei", "Vo\u0302lei"
+    for own, answer in ((composed, decomposed), (decomposed, composed), (composed, "VO\u0302LEI")):
+        (product,) = products_named(own)
+        assert find_product(answer, [product]) == product
+    both = products_named(composed, decomposed)
+    assert [find_product(name, both) for name in (composed, decomposed)] == list(both)
+    complete = completer([composed])
+    assert complete("vo\u0302", 0) == composed
+
+
 def test_tab_completes_names_with_spaces_in_them_whatever_the_case() -> None:
     complete = completer(["Golf Ball", "Golf Club Set", "Net", "Golf\x1b"])
     assert [complete("golf ", state) for state in range(3)] == ["Golf Ball", "Golf Club Set", None]
