@@ -26,10 +26,8 @@ from sportshop.storage.csv_rows import parse_receipt, parse_rows
 from sportshop.storage.csv_scan import Rows, Scan
 from sportshop.storage.interface import StorageFailed, StoreError, StoreFull
 from sportshop.storage.locks import lock_descriptor
+from sportshop.storage.memory import pages
 from sportshop.users import User
-
-PAGE_ORDERS = 100
-PAGE_ITEMS = 1_000  # some 300 KB: a page of large baskets has fewer orders
 
 log = logging.getLogger(__name__)
 
@@ -97,15 +95,8 @@ class CsvLedger:
         own = self._own.get(user.id, ())
         end = len(own) if before is None else bisect.bisect_left(own, before)
         start = 0 if limit is None else max(0, end - limit)
-        page: list[Receipt] = []
-        items = 0
-        for index in range(end - 1, start - 1, -1):
-            page.append(self._read(user, own[index]))
-            items += len(page[-1].items)
-            if len(page) == PAGE_ORDERS or items >= PAGE_ITEMS:
-                yield page
-                page, items = [], 0
-        yield page
+        newest_first = range(end - 1, start - 1, -1)
+        return pages(self._read(user, own[index]) for index in newest_first)
 
     def receipts(self, keys: Collection[tuple[User, str]]) -> dict[KeyOfUser, Receipt]:
         """Return the receipts of the users' order keys that are in the ledger."""
@@ -126,9 +117,13 @@ class CsvLedger:
         return self._read(user, position) if position in own[index : index + 1] else None
 
     def prepare(self) -> None:
-        """Make sure that a batch can be appended. Raises StoreFull."""
-        if self._torn_bytes and not self._set_aside_if_possible():
-            raise StoreFull(f"{self.path}: what a crash left at its end finds no room elsewhere")
+        """Make sure that a batch can be appended. Raises StoreFull, StorageFailed."""
+        try:
+            if not self._torn_bytes or self._set_aside_if_possible():
+                return
+        except OSError as problem:
+            raise self._failed(problem) from None
+        raise StoreFull(f"{self.path}: what a crash left at its end finds no room elsewhere")
 
     def append(self, batch: bytes) -> None:
         """Append a sealed batch and wait until the disk has it. Raises StoreFull, StorageFailed."""

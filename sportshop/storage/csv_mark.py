@@ -17,8 +17,8 @@ from sportshop.storage.csv_files import is_full, write_durably
 from sportshop.storage.interface import StoreError
 
 NAME = "ledger.mark"
-EVERY_ORDERS = 1_000
-"""How many orders a shop that was killed may have had since the mark."""
+EVERY_ORDERS = 100
+"""How many orders a shop that was killed may have had since the mark, besides its last batch."""
 
 
 class Mark(msgspec.Struct, frozen=True):

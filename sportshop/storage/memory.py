@@ -14,6 +14,21 @@ from sportshop.products import Product, Shelf
 from sportshop.users import NAME_CHARACTERS_MAX, NewUser, User, UserExists, parameters_of
 
 PAGE_ORDERS = 100
+PAGE_ITEMS = 1_000  # some 300 KB: a page of large baskets has fewer orders
+
+
+def pages(receipts: Iterable[Receipt]) -> Iterator[list[Receipt]]:
+    """Yield receipts in pages, which are bounded in orders and in items."""
+    page: list[Receipt] = []
+    items = 0
+    for receipt in receipts:
+        page.append(receipt)
+        items += len(receipt.items)
+        if len(page) == PAGE_ORDERS or items >= PAGE_ITEMS:
+            yield page
+            page, items = [], 0
+    if page:
+        yield page
 
 
 class MemoryUsers:
@@ -99,8 +114,7 @@ class MemoryOrders:
         """Yield the user's orders in pages, newest first."""
         own = self._of_user.get(user.id, ())
         wanted = [r for r in reversed(own) if before is None or r.position < before][:limit]
-        for start in range(0, len(wanted), PAGE_ORDERS):
-            yield wanted[start : start + PAGE_ORDERS]
+        yield from pages(wanted)
 
     def receipt_of(self, user: User, key: str) -> Receipt | None:
         """Return the receipt of a user's order key."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from io import StringIO
@@ -257,3 +258,22 @@ def test_a_look_at_what_was_before_anothers_order_searches_no_chain(
     monkeypatch.setattr(os, "pread", counted)
     assert [r.position for r in opened.history(before=1_002, limit=1)] == [1_001]
     assert len(reads) == 1
+
+
+def test_a_start_takes_a_few_bytes_an_order(opened: Opened) -> None:
+    """It keeps where an order is, whose it is and where its key was used; a block passes by."""
+    for batch in range(20):
+        keys = (f"0190a5b4-{batch:04x}-7{n:03x}-8000-0123456789ab" for n in range(1_000))
+        opened.commit(
+            *(
+                opened.order((PUCK, 1), user=f"user{n % 5 + 1}", key=key)
+                for n, key in enumerate(keys)
+            )
+        )
+    opened.store.close()
+    tracemalloc.start()
+    opened.open()
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 20_000 * 50 + 2**20
+    assert most < kept + 16 * 2**20

@@ -253,7 +253,7 @@ def test_a_damaged_mark_is_refused(content: bytes, stopped: Ledger) -> None:
     (stopped.folder / MARK).write_bytes(mark)
 
 
-def test_a_killed_shop_has_a_mark_of_its_last_thousands(
+def test_a_killed_shop_has_a_mark_of_so_many_orders_ago(
     opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_mark, "EVERY_ORDERS", 3)
