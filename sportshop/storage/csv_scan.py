@@ -27,6 +27,7 @@ from sportshop.storage.csv_rows import HEADER, MARKED, ORDER_COLUMNS, SEAL_BYTES
 from sportshop.storage.interface import StoreError
 
 BLOCK_BYTES = 1 << 18  # larger ones are no faster, and take memory
+HEXADECIMAL = re.compile(rb"[0-9a-f]*")
 SEAL = re.compile(rb",([0-9a-f]{8})\n")
 REMOVE_THE_MARK = " (to open it as it is, remove ledger.mark)"
 COMMAS = len(ORDER_COLUMNS) - 1
@@ -100,23 +101,24 @@ class Scan:
 
     def _check_seals(self, batches: bytes) -> list[int]:
         """Return where each batch ends, as far as the seals are right."""
-        found = SEAL.findall(batches)
-        if len(found) == batches.count(b"\n"):  # each row is a batch
-            ends = list(accumulate(len(line) + 1 for line in batches.split(b"\n")[:-1]))
+        lines = batches.split(b"\n")[:-1]
+        seals = [line[1 - SEAL_BYTES :] for line in lines]
+        if _are_all_sealed(lines, seals):  # each row is a batch: half the time of what follows
+            parts = [line[: 1 - SEAL_BYTES] for line in lines]
+            ends = list(accumulate(len(line) + 1 for line in lines))
         else:
+            seals = SEAL.findall(batches)
             ends = [match.end() for match in SEAL.finditer(batches)]
-        view = memoryview(batches)
-        parts = [
-            view[start : end - SEAL_BYTES] for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+            starts = [0, *ends[:-1]]
+            parts = [batches[a : b - SEAL_BYTES] for a, b in zip(starts, ends, strict=True)]
         crcs = array.array("I", map(zlib.crc32, parts))
-        expected = array.array("I", bytes.fromhex(b"".join(found).decode()))
+        expected = array.array("I", bytes.fromhex(b"".join(seals).decode()))
         if sys.byteorder == "little":
             expected.byteswap()
         self._marked_batches = []
         if crcs != expected:
             ends = self._compare_one_by_one(crcs, expected, ends)
-        self._take_seals(found[: len(ends)], ends)
+        self._take_seals(seals[: len(ends)], ends)
         return ends
 
     def _compare_one_by_one(
@@ -243,6 +245,17 @@ class Scan:
 
     def _error(self, line: int, what: str) -> StoreError:
         return StoreError(f"{self._path}, line {line}: {what}")
+
+
+def _are_all_sealed(lines: Sequence[bytes], seals: Sequence[bytes]) -> bool:
+    """Tell whether each line ends with a comma and a seal, given what would be the seals."""
+    digits = b"".join(seals)
+    before = b"".join([line[-SEAL_BYTES : 1 - SEAL_BYTES] for line in lines])
+    return (
+        before == b"," * len(lines)
+        and len(digits) == (SEAL_BYTES - 1) * len(lines)
+        and HEXADECIMAL.fullmatch(digits) is not None
+    )
 
 
 def _end_of_last_seal(block: bytes) -> int:
