@@ -173,7 +173,7 @@ def test_a_formula_for_a_key_is_text_in_the_file_and_itself_for_the_shop(
 
 
 NAMES = [*FORMULAS, "Ball\u2028Pro", "a\u2029", '"', " ", ", ,"]
-NAMES += ["x" * 200, "=1, 2", "\ufeff", "\U0001f3d0", "e\u0301", "\xe9", "\uff1d1"]
+NAMES += ["x" * 200, "=1, 2", "\ufeff", "\U0001f3d0", "e\u0301", "\uff1d1"]
 
 
 def sell_under_all_names(opened: Opened) -> None:
