@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from sportshop.catalogue import read_catalogue
@@ -454,3 +455,27 @@ def test_a_store_that_is_taken_away_stops_the_shop(
     taken(ledger)
     assert reasons(idle.rest()) == ["SHUTTING_DOWN"]
     assert_ended_by_the_disk(shop)
+
+
+# A store that somebody else has locked.
+
+
+def test_while_somebody_has_locked_the_store_orders_are_told_busy_and_the_shop_goes_on(
+    start_small: StartShop, tmp_path: Path
+) -> None:
+    """`BEGIN IMMEDIATE;` in the sqlite3 shell, left open."""
+    shop = start_small("sqlite")
+    first, second = shop.login("u0", "secret"), shop.login("u1", "secret")
+    shell = apsw.Connection(str(tmp_path / "shop.db"))
+    shell.execute("BEGIN IMMEDIATE")
+    first.send_bytes(order() * 3)
+    assert reasons([first.answer() for _ in range(3)]) == ["BUSY"] * 3
+    second.send_bytes(order() + request("GET_ORDERS"))
+    assert reasons([second.answer(), second.answer()]) == ["BUSY", "ORDERS_LIST"]
+    shell.execute("ROLLBACK")
+    shell.close()
+    assert first.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1)["data"]["order"] == 1
+    assert shop.stop() == 0
+    assert shop.log.count("WARNING new orders are told BUSY") == 1
+    assert 'why="another program has locked the store"' in shop.log
+    assert shop.log.count("INFO orders are taken again") == 1
