@@ -2,7 +2,6 @@
 
 products.csv has name,price,stockQuantity and users.csv user,passwordHash; the CSV store keeps
 files of the same form. Every defect is told with file, line and column, and nothing is loaded.
-What a store has already is held to less: it was let in by the rules of its time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +25,6 @@ __all__ = [  # with the reader of the files, for whoever reads others of the sam
     "read_products",
     "read_rows",
     "read_stock",
-    "read_stored_products",
-    "read_stored_users",
     "read_users",
 ]
 
@@ -56,26 +53,10 @@ def read_products(path: Path) -> list[Product]:
     return [_product(row) for row in rows]
 
 
-def read_stored_products(path: Path, also: Sequence[str]) -> list[Product]:
-    """Return the products in a file of a store, which has the columns `also` as well.
-
-    Names that are the same but for their form stay products of their own. Raises CatalogueError.
-    """
-    found = read_rows(path, PRODUCT_COLUMNS, also)
-    rows = _each_once(found, "name", products.check_stored_name, _as_written)
-    return [_product(row) for row in rows]
-
-
 def read_users(path: Path) -> list[NewUser]:
     """Return a file's users. Raises CatalogueError."""
     rows = _each_once(read_rows(path, USER_COLUMNS), "user", users.check_name, _form_user)
-    return [_user(row, users.check_password_hash) for row in rows]
-
-
-def read_stored_users(path: Path) -> list[NewUser]:
-    """Return the users in a file of a store. Raises CatalogueError."""
-    rows = _each_once(read_rows(path, USER_COLUMNS), "user", users.check_stored_name, _as_written)
-    return [_user(row, users.check_stored_hash) for row in rows]
+    return [_user(row) for row in rows]
 
 
 def line_of_user(path: Path, name: str) -> int:
@@ -98,8 +79,8 @@ def _product(row: Row) -> Product:
     )
 
 
-def _user(row: Row, check_hash: Callable[[str], str]) -> NewUser:
-    return NewUser(row.cells["user"], row.read("passwordHash", check_hash))
+def _user(row: Row) -> NewUser:
+    return NewUser(row.cells["user"], row.read("passwordHash", users.check_password_hash))
 
 
 def _each_once(
@@ -121,7 +102,3 @@ def _form_product(name: str) -> str | None:
 
 def _form_user(name: str) -> str | None:
     return same_form(name, users.NAME_CHARACTERS_MAX)
-
-
-def _as_written(name: str) -> str:
-    return name

@@ -409,7 +409,7 @@ class Connection:
                 assert isinstance(credentials.password, str)  # noqa: S101
                 user = logins.by_password(credentials.user, credentials.password, self._has_hung_up)
         except TooManyLogins:
-            message = "more logins wait than the shop accepts: try again"
+            message = "more logins wait than the shop has room for: try again"
             yield messages.encode_error(Reason.BUSY, message)
             return
         if user is None:

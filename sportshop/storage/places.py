@@ -42,7 +42,7 @@ def place_of(url: str) -> Place:
 def _not_a_path(kind: str, place: str) -> str:
     """Return what to write in place of something that is no path; empty if it is one."""
     bare = re.sub(r"^(file:)?/*", "", place).partition("?")[0]
-    if place == ":memory:" or "mode=memory" in place:
+    if ":memory:" in place or "mode=memory" in place:
         return "a store in memory is written memory:"
     if "\0" in place or not _is_utf_8(place):
         return "expected a path in UTF-8, without NUL characters"

@@ -5,9 +5,11 @@ libraries in one process apart, and the one that closes first drops the other's.
 """
 
 import ast
+import errno
+import fcntl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -15,7 +17,7 @@ import pytest
 
 from sportshop.orders import Accepted, OrderKeyReused
 from sportshop.storage import open_store, open_users, sqlite_index, sqlite_read
-from sportshop.storage.interface import StoreBusy, StoreError
+from sportshop.storage.interface import StorageFailed, StoreBusy, StoreError
 from sportshop.users import NewUser, UserExists
 from tests.catalogues import CHEAP_HASH, SMALL
 from tests.contract.conftest import Opened
@@ -208,3 +210,153 @@ def test_what_is_kept_of_orders_that_were_read_is_bounded_in_bytes_and_right(
     for _ in range(2):
         assert [len(receipt.items) for receipt in opened.history()] == [*range(7, 0, -1)]
         assert 1 <= len(opened.store.orders._recent) <= 3  # type: ignore[attr-defined]
+
+
+def positions_before(opened: Opened, user: str, before: int) -> list[int]:
+    return [receipt.position for receipt in opened.history(user, before=before)]
+
+
+@pytest.mark.parametrize("written_every", [4, 64, 10_000])
+def test_a_history_from_any_position_is_that_from_the_end_cut_there(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, written_every: int
+) -> None:
+    monkeypatch.setattr(sqlite_index, "INDEX_WRITTEN_EVERY_ORDERS", written_every)
+    monkeypatch.setattr(sqlite_read, "NEAR_ORDERS", 2)
+    puck = "Bola de Vôlei"
+    for n in range(25):  # user1 has much, user2 every 13th, user3 all of the last ones
+        users = ["user3" if n > 20 else "user2" if i == 7 else "user1" for i in range(13)]
+        opened.commit(*(opened.order((puck, 1), user=user) for user in users))
+    for _ in range(2):
+        for user in ("user1", "user2", "user3", "user4"):
+            own = [receipt.position for receipt in opened.history(user)]
+            for before in (1, 2, 8, 60, 64, 65, 100, 129, 200, 273, 274, 320, 325, 326):
+                assert positions_before(opened, user, before) == [p for p in own if p < before]
+        opened.reopen()
+
+
+def steps_of(opened: Opened, user: str, before: int) -> int:
+    """Count the rows that are read to find the first order before a position."""
+    orders, steps = opened.store.orders, 0
+    orders._recent.clear()  # type: ignore[attr-defined]
+    previous = orders._previous  # type: ignore[attr-defined]
+
+    def counted(position: int) -> int:
+        nonlocal steps
+        steps += 1
+        return int(previous(position))
+
+    orders._previous = counted  # type: ignore[attr-defined]
+    opened.history(user, before=before, limit=1)
+    orders._previous = previous  # type: ignore[attr-defined]
+    return steps
+
+
+def alternating(n: int) -> str:
+    return f"user{n % 2 + 1}"
+
+
+def every_sixty_fourth(n: int) -> str:
+    return "user2" if n % 64 == 5 else "user1"
+
+
+def in_blocks(n: int) -> str:
+    return "user1" if n // 2_000 % 2 == 0 else "user2"
+
+
+@pytest.mark.parametrize("whose", [alternating, every_sixty_fourth, in_blocks])
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_the_middle_of_a_long_history_is_found_in_few_steps(
+    whose: Callable[[int], str], earlier_version: bool, opened: Opened
+) -> None:
+    puck = "Bola de Vôlei"
+    for start in range(0, 8_000, 500):
+        orders = (opened.order((puck, 1), user=whose(n)) for n in range(start, start + 500))
+        opened.commit(*orders)
+    opened.store.close()
+    if earlier_version:  # which had no marks, and no seal
+        database = apsw.Connection(opened.url.removeprefix("sqlite:"))
+        database.execute("DROP TABLE marks; DELETE FROM settings WHERE name = 'seal'")
+        database.close()
+    opened.open()
+    opened.commit(opened.order((puck, 1), user="user1"), opened.order((puck, 1), user="user2"))
+    for user in ("user1", "user2"):
+        steps = [steps_of(opened, user, before) for before in range(1, 8_000, 237)]
+        assert max(steps) < 600
+        assert sum(steps) / len(steps) < 100
+
+
+def test_a_page_of_history_is_bounded_in_items(opened: Opened) -> None:
+    for _ in range(30):
+        opened.commit(opened.order(*[("Bola de Vôlei", 1)] * 100))
+    pages = list(opened.store.orders.history(opened.user()))
+    assert [len(page) for page in pages] == [10, 10, 10]
+
+
+def test_a_history_that_leads_in_a_circle_ends_in_one_line(opened: Opened) -> None:
+    opened.commit(*[opened.order(("Ball", 1))] * 3)
+    writer = opened.store.writer  # type: ignore[attr-defined]
+    writer.execute("UPDATE ledger SET previous = 3 WHERE line = 100")
+    with pytest.raises(StorageFailed, match="order 1 does not lead to the one before it"):
+        opened.history()
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_lock_that_the_shell_holds_is_busy_until_it_ends(
+    lock: str, opened: Opened, file: Path
+) -> None:
+    shell = apsw.Connection(str(file))
+    shell.execute(lock)
+    for _ in range(3):
+        with pytest.raises(StoreBusy):
+            opened.store.begin()
+    shell.close()
+    (sold,) = opened.commit(opened.order(("Ball", 1)))
+    assert isinstance(sold, Accepted)
+
+
+def test_a_copy_made_while_orders_run_is_a_store(opened: Opened, file: Path) -> None:
+    """README's backup: VACUUM INTO ends however many orders run, and takes none in half."""
+    copy = file.with_name("copy.db")
+    commands = [f"VACUUM INTO '{copy}{n}'" for n in range(3)]
+    vacuum = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute(sys.argv[2])"
+    for command in commands:
+        backup = subprocess.Popen([sys.executable, "-c", vacuum, file, command])
+        while backup.poll() is None:
+            opened.commit(opened.order(("Bola de Vôlei", 1), ("Bola de Vôlei", 2), key=None))
+        assert backup.returncode == 0
+    everything = opened.history()
+    for n in range(3):
+        copied = Opened(f"sqlite:{copy}{n}")
+        taken = copied.store.orders.count()
+        assert copied.history() == everything[len(everything) - taken :]
+        assert copied.stock()["Bola de Vôlei"] == 1_000_000 - 3 * taken
+        copied.store.close()
+
+
+def test_contents_count_what_was_opened(opened: Opened) -> None:
+    opened.commit(opened.order(("Ball", 1)))
+    assert opened.store.contents == {"orders": 1, "products": 3, "users": 5, "set_aside_bytes": 0}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+@pytest.mark.parametrize("call", ["flock", "fcntl"])
+def test_where_files_cannot_be_locked_it_is_one_line(
+    number: int, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, call, fails)
+    if call == "fcntl" and number == errno.EINVAL:  # an old kernel: the other lock has to do
+        open_store(f"sqlite:{tmp_path}/shop.db", lambda: SMALL).close()
+        return
+    with pytest.raises(StoreError, match="cannot be locked: no locks here"):
+        open_store(f"sqlite:{tmp_path}/shop.db", lambda: SMALL)
+
+
+def test_the_commands_of_a_client_need_no_fcntl() -> None:
+    run = (
+        "import sys; sys.modules['fcntl'] = None; from sportshop.cli import main; main(['--help'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", run], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -11,10 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from sportshop.catalogue import read_catalogue
 from sportshop.storage import open_store
+from sportshop.storage.sqlite_index import INDEX_WRITTEN_EVERY_ORDERS
 from tests.system.conftest import (
     Disk,
     ShopProcess,
@@ -138,22 +140,22 @@ def test_a_batch_is_durable_before_it_is_acknowledged_or_shown(
     assert [o["order"] for o in other.orders()] == [1]
 
 
-def test_a_commit_that_fails_while_the_heads_are_written_loses_nobodys_orders(
+def test_a_commit_that_fails_while_the_index_is_written_loses_nobodys_orders(
     start_small: StartShop, disk: Disk
 ) -> None:
-    """SQLite only: every 20,000 orders a commit writes out where each user's list begins."""
+    """SQLite only: every so many orders a commit writes out where each user's list begins."""
     shop = start_small("sqlite", env=disk.env)
     talk = shop.login("u1", "secret")
-    talk.send_bytes(order() * 10_000)
-    assert [talk.answer()["data"]["order"] for _ in range(10_000)][-1] == 10_000
-    talk.send_bytes(order("Bat") * 9_999)
-    assert [talk.answer()["data"]["order"] for _ in range(9_999)][-1] == 19_999
+    due = INDEX_WRITTEN_EVERY_ORDERS
+    talk.send_bytes(order() * due)
+    assert [talk.answer()["data"]["order"] for _ in range(due)][-1] == due
     disk.fail_syncs(errno.EIO, failing=1)
-    talk.send_bytes(order())
+    talk.send_bytes(order())  # its commit is the first for which the index is due
     assert reasons(talk.rest()) == ["STORAGE_FAILED"]
     assert_ended_by_the_disk(shop)
-    listed = assert_books_balance(start_small("sqlite"), ["u1"])
-    assert len(listed["u1"]) in {19_999, 20_000}
+    again = start_small("sqlite")
+    listed = assert_books_balance(again, ["u1"])
+    assert len(listed["u1"]) in {due, due + 1}
 
 
 # A disk that is full.
@@ -455,3 +457,27 @@ def test_a_store_that_is_taken_away_stops_the_shop(
     taken(ledger)
     assert reasons(idle.rest()) == ["SHUTTING_DOWN"]
     assert_ended_by_the_disk(shop)
+
+
+# A store that somebody else has locked.
+
+
+def test_while_somebody_has_locked_the_store_orders_are_told_busy_and_the_shop_goes_on(
+    start_small: StartShop, tmp_path: Path
+) -> None:
+    """`BEGIN IMMEDIATE;` in the sqlite3 shell, left open."""
+    shop = start_small("sqlite")
+    first, second = shop.login("u0", "secret"), shop.login("u1", "secret")
+    shell = apsw.Connection(str(tmp_path / "shop.db"))
+    shell.execute("BEGIN IMMEDIATE")
+    first.send_bytes(order() * 3)
+    assert reasons([first.answer() for _ in range(3)]) == ["BUSY"] * 3
+    second.send_bytes(order() + request("GET_ORDERS"))
+    assert reasons([second.answer(), second.answer()]) == ["BUSY", "ORDERS_LIST"]
+    shell.execute("ROLLBACK")
+    shell.close()
+    assert first.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1)["data"]["order"] == 1
+    assert shop.stop() == 0
+    assert shop.log.count("WARNING new orders are told BUSY") == 1
+    assert 'why="another program has locked the store"' in shop.log
+    assert shop.log.count("INFO orders are taken again") == 1

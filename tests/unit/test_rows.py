@@ -11,8 +11,6 @@ from sportshop.catalogue import (
     line_of_user,
     read_products,
     read_rows,
-    read_stored_products,
-    read_stored_users,
     read_users,
 )
 from sportshop.products import Product
@@ -318,25 +316,6 @@ def test_a_new_name_that_is_refused_is_told_with_its_character(
     said = refusal_of(HEADER + f"{name},1,1\n".encode(), file)
     assert said.startswith(", line 2, column name: expected")
     assert expected in said
-
-
-def test_names_that_a_store_has_already_are_read_as_they_are(file: Path) -> None:
-    names = ["Ball", "Ball ", "Ball\u00a0", "\u200bBall", " ", "Vôlei", "Vo\u0302lei", "a\u2028b"]
-    lines = "".join(f'"{name}",1.00,1,1\n' for name in names)
-    file.write_text(f"name,price,stockQuantity,openingStock\n{lines}")
-    found = read_stored_products(file, also=("openingStock",))
-    assert [product.name for product in found] == names
-    lines = "".join(f'"{name}","{CHEAP_HASH}"\n' for name in names)
-    file.write_text(f"user,passwordHash\n{lines}")
-    assert [user.name for user in read_stored_users(file)] == names
-
-
-def test_a_hash_that_a_store_has_already_does_not_stop_it(file: Path) -> None:
-    dear = CHEAP_HASH.replace("m=8,", "m=4294967295,")
-    file.write_text(f'user,passwordHash\nana,"{dear}"\n')
-    assert read_stored_users(file) == [NewUser("ana", dear)]
-    said = refusal_of(USERS + b"ana,senha\n", file, read_stored_users)
-    assert said.startswith(", line 2, column passwordHash: expected an Argon2id hash")
 
 
 def test_the_line_of_a_user_is_found_again(file: Path) -> None:
