@@ -20,7 +20,13 @@ import apsw
 from sportshop.catalogue import Catalogue
 from sportshop.orders import Decisions, KeyOfUser, Receipt
 from sportshop.products import Product, Shelf
-from sportshop.storage.interface import StorageFailed, StoreBusy, StoreError, StoreFull
+from sportshop.storage.interface import (
+    StorageFailed,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+)
 from sportshop.storage.sqlite_file import (
     DatabaseFile,
     check_size,
@@ -219,26 +225,25 @@ class SqliteStore:
 
     def _start_writing(self) -> None:
         """Break the seal, and sync what a process that was killed wrote, if there is room."""
-        if self.without_room:
-            self._say_that_there_is_no_room()
-            return
+        no_room = self.without_room
         try:
-            if has_log(self._file.path):  # it is read, so it has to be as durable as if synced
-                with writing(self.writer):
-                    self.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            with writing(self.writer), transaction(self.writer):
-                self.prepare()
-            self.note_prepared()
+            if not no_room:
+                with writing(self.writer), transaction(self.writer):
+                    self.prepare()
+                self.note_prepared()
         except StoreFull:
-            self._say_that_there_is_no_room()
+            no_room = True  # the first batch does it, when there is room
         except StoreBusy:
-            pass  # somebody looks at it with the shell: the first batch does the rest
-
-    def _say_that_there_is_no_room(self) -> None:
-        log.warning(
-            "no room on the disk: nothing is sold until there is",
-            extra={"facts": {"store": self.name}},
-        )
+            pass  # the same, when whoever holds it has finished
+        if no_room:
+            log.warning(
+                "no room on the disk: nothing is sold until there is",
+                extra={"facts": {"store": self.name}},
+            )
+        # It syncs the log, which is read and so has to be durable, and brings the broken seal into
+        # the database itself, where it is seen by whatever name that is opened.
+        with suppress(StoreFull, StoreBusy), writing(self.writer):
+            self.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def prepare(self) -> None:
         """Break the seal in the transaction that is open, and make what earlier versions lack."""
@@ -319,9 +324,8 @@ def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[Sqlit
     """Open the users to add some, beside a server that may be running. Raises StoreError."""
     name = f"sqlite:{path}"
     with one_line(name):
+        _see_to_it_alone(path, name, catalogue)
         real = real_path(path, name)
-        if not real.exists() or real.stat().st_size == 0:
-            _make_under_lock(path, name, catalogue)
         had_log = has_log(real)  # of a shop that runs or was killed: it is for the shop to judge
         try:
             connection = open_to_write(real, name)
@@ -329,6 +333,7 @@ def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[Sqlit
             raise StoreError(f"store {name}: no room on the disk") from None
         try:
             close_to_others(real, name)
+            check_log_is_of(connection, real)
             keep_log_at_close(connection, keep=had_log)
             connection.set_busy_timeout(USERS_BUSY_WAIT_MS)
             with damage_in_one_line():
@@ -337,10 +342,18 @@ def open_users(path: Path, catalogue: Callable[[], Catalogue]) -> Iterator[Sqlit
             connection.close()
 
 
-def _make_under_lock(path: Path, name: str, catalogue: Callable[[], Catalogue]) -> None:
-    file = DatabaseFile(path, name)
+def _see_to_it_alone(path: Path, name: str, catalogue: Callable[[], Catalogue]) -> None:
+    """Fill a store if need be, and see that no shop has it open by another name.
+
+    Its log would not be seen. A shop that has it open by this name is fine. Raises StoreError.
+    """
+    try:
+        file = DatabaseFile(path, name)
+    except StoreLocked:
+        return
     try:
         make_if_missing(file.path, name, file.was_here, catalogue)
+        file.lock_database()
     finally:
         file.close()
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from sportshop.storage import open_store, open_users, sqlite_file, sqlite_schema
@@ -100,29 +99,56 @@ def test_the_second_name_of_a_store_opens_it_after_a_stop(opened: Opened, tmp_pa
     assert opened.stock()["Ball"] == 8
 
 
-def test_a_log_under_another_name_is_not_left_behind(opened: Opened, tmp_path: Path) -> None:
-    """After a crash the orders are in a/shop.db-wal, which b/shop.db does not lead to."""
-    (tmp_path / "c").mkdir()
-    (tmp_path / "d").mkdir()
-    opened.store.close()
-    opened.open()
-    opened.commit(opened.order(("Ball", 2), key="later"))
-    shop = killed(opened, tmp_path / "c")
-    database = apsw.Connection(str(shop))  # as if it had been opened there
-    database.execute("UPDATE settings SET value = replace(value, '/a/', '/c/') WHERE name = 'seal'")
-    crashed = tmp_path / "d"
-    for suffix in ("-wal", "-shm"):
-        shutil.copy(f"{shop}{suffix}", crashed)
-    database.close()
-    for suffix in ("-wal", "-shm"):
-        shutil.copy(crashed / f"shop.db{suffix}", shop.parent)
-    hard_link(shop, crashed / "other.db")
-    said = refusal(crashed / "other.db")
-    assert f"the shop was last open as {shop}" in said
+SELL_AND_DIE = """
+import os, sys
+from tests.contract.conftest import Opened
+opened = Opened(sys.argv[1])
+opened.commit(opened.order(("Ball", 2), key="later"))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("before", [[], ["a stop"]])
+def test_a_log_under_another_name_is_not_left_behind(before: list[str], tmp_path: Path) -> None:
+    """After a crash the orders are in shop.db-wal, which other.db does not lead to."""
+    shop, other = tmp_path / "shop.db", tmp_path / "other.db"
+    for _ in before:
+        Opened(f"sqlite:{shop}").store.close()
+    subprocess.run([sys.executable, "-c", SELL_AND_DIE, f"sqlite:{shop}"], check=True)
+    hard_link(shop, other)
+    assert f"the shop was last open as {shop}" in refusal(other)
+    with pytest.raises(StoreError, match="was last open as"), open_users(f"sqlite:{other}", dict):
+        pass
     again = Opened(f"sqlite:{shop}")
-    assert [receipt.key for receipt in again.history()] == ["later", "k"]
+    assert [receipt.key for receipt in again.history()] == ["later"]
     again.store.close()
-    Opened(f"sqlite:{crashed}/other.db").store.close()
+    Opened(f"sqlite:{other}").store.close()
+
+
+def test_a_database_that_was_moved_without_its_log_is_refused(tmp_path: Path) -> None:
+    shop, moved = tmp_path / "shop.db", tmp_path / "moved.db"
+    subprocess.run([sys.executable, "-c", SELL_AND_DIE, f"sqlite:{shop}"], check=True)
+    shop.rename(moved)
+    assert "put that file beside this one" in refusal(moved)
+    Path(f"{shop}-wal").rename(f"{moved}-wal")
+    again = Opened(f"sqlite:{moved}")
+    assert [receipt.key for receipt in again.history()] == ["later"]
+    again.store.close()
+
+
+def test_users_are_not_added_by_a_hard_link_beside_a_shop(opened: Opened, tmp_path: Path) -> None:
+    """Its log is not seen by that name, and the database would be damaged."""
+    other = tmp_path / "b" / "shop.db"
+    hard_link(tmp_path / "a" / "shop.db", other)
+    add = (
+        "import sys; from sportshop.storage import open_users\n"
+        "with open_users(sys.argv[1], dict) as users: users.find('x')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", add, f"sqlite:{other}"], capture_output=True, text=True, check=False
+    )
+    assert "StoreLocked" in ended.stderr
+    assert {path.name for path in other.parent.iterdir()} == {"shop.db", "shop.db.lock"}
 
 
 def test_users_are_added_by_another_name_as_well(opened: Opened, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -97,22 +97,43 @@ def test_a_store_that_was_stopped_starts_on_a_full_disk(
     assert_sells(opened)
 
 
-@pytest.mark.parametrize("with_index", [True, False])
-def test_a_store_that_was_killed_starts_on_a_full_disk(
-    with_index: bool, small_disk: Path, tmp_path: Path
-) -> None:
+def kill_and_fill(small_disk: Path, tmp_path: Path, suffixes: Sequence[str]) -> Opened:
+    """Open on a full disk what a shop leaves that was killed."""
     running = Opened(f"sqlite:{tmp_path}/shop.db")
     running.commit(running.order(("Ball", 2), key="early"))
-    for suffix in ("", "-wal", "-shm") if with_index else ("", "-wal"):
+    for suffix in suffixes:
         shutil.copy(f"{tmp_path}/shop.db{suffix}", small_disk)
     running.store.close()
     fill(small_disk)
-    opened = Opened(f"sqlite:{small_disk}/shop.db")
+    return Opened(f"sqlite:{small_disk}/shop.db")
+
+
+def test_a_store_that_was_killed_starts_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    opened = kill_and_fill(small_disk, tmp_path, ["", "-wal"])
     assert_reads_and_refuses(opened)
     opened.reopen()  # a stop on a full disk is a stop, too
     assert_reads_and_refuses(opened)
     make_room(small_disk)
     assert_sells(opened)
+
+
+def test_a_store_that_was_killed_sells_into_the_room_that_its_log_has(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    opened = kill_and_fill(small_disk, tmp_path, ["", "-wal", "-shm"])
+    assert [receipt.key for receipt in opened.history()] == ["early"]
+    sold = 1
+    with suppress(StoreFull):
+        while sold < 1_000:
+            opened.commit(opened.order(("Bola de Vôlei", 1)))
+            sold += 1
+    assert sold < 1_000
+    assert opened.store.products.snapshot().as_of == len(opened.history()) == sold
+    make_room(small_disk)
+    opened.commit(opened.order(("Ball", 1), key="late"))
+    opened.reopen()
+    assert len(opened.history()) == sold + 1
+    opened.store.close()
 
 
 def test_a_new_store_on_a_full_disk_is_refused_and_made_when_there_is_room(

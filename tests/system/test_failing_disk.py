@@ -200,6 +200,37 @@ def test_a_shop_does_not_start_on_a_full_disk_and_says_so(
     assert start_small(kind, env=disk.env).login("u1", "secret").stock()["Ball"] == BALLS
 
 
+@pytest.mark.parametrize("ended", ["stopped", "killed"])
+def test_a_sqlite_shop_starts_on_a_full_disk_and_sells_when_there_is_room(
+    ended: str, start_small: StartShop, disk: Disk
+) -> None:
+    """Without a new start, and with everything but new orders meanwhile."""
+    shop = start_small("sqlite", env=disk.env)
+    first = shop.login("u1", "secret").ask(
+        "NEW_ORDER_ITEM", productName="Ball", quantity=1, orderKey="early"
+    )
+    assert first["data"]["order"] == 1
+    if ended == "stopped":
+        assert shop.stop() == 0
+    else:
+        shop.kill()
+    disk.fail_writes(errno.ENOSPC)
+    full = start_small("sqlite", env=disk.env)
+    talk = full.login("u1", "secret")
+    assert [o["orderKey"] for o in talk.orders()] == ["early"]
+    busy = talk.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1, orderKey="late")
+    assert (busy["data"]["reason"], busy["data"]["retryable"]) == ("BUSY", True)
+    again = talk.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1, orderKey="early")
+    assert again["data"]["replayed"] is True
+    disk.heal()
+    late = talk.ask("NEW_ORDER_ITEM", productName="Ball", quantity=1, orderKey="late")
+    assert (late["data"]["order"], late["data"]["replayed"]) == (2, False)
+    assert full.stop() == 0
+    assert "WARNING no room on the disk" in full.log
+    assert "Traceback" not in full.log
+    assert_books_balance(start_small("sqlite"), ["u1"])
+
+
 def test_a_torn_batch_is_kept_aside_and_only_cut_off_when_that_is_done(
     start_small: StartShop, disk: Disk, tmp_path: Path
 ) -> None:
