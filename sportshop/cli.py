@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sportshop import __version__, catalogue, commands, logs, streams, users
-from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, address, is_text
+from sportshop.arguments import NOTICES, Host, Port, Seconds, Text, address
 from sportshop.catalogue import CatalogueError
 from sportshop.display import Failed, clean, say
 from sportshop.names import printable
@@ -252,10 +252,7 @@ def _read_password(from_stdin: bool) -> str:
         return commands.first_line()
     if not sys.stdin.isatty():
         raise CannotStart("no password: give --password-stdin")
-    password = commands.asked_for("Password", hide_input=True, twice=True)
-    if not is_text(password):
-        raise CannotStart("the password is not text in UTF-8")
-    return password
+    return commands.asked_for("Password", hide_input=True, twice=True)
 
 
 def run() -> None:

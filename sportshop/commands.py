@@ -303,9 +303,11 @@ def asked_for(
 ) -> str:
     """Return what a person types at a prompt; it is not empty. Raises UsageError, Abort."""
     try:
-        return click.prompt(what, hide_input=hide_input, confirmation_prompt=twice, err=err)
-    except UnicodeDecodeError:
+        answer: str = click.prompt(what, hide_input=hide_input, confirmation_prompt=twice, err=err)
+        answer.encode()  # bytes that are no text may have come as lone surrogates
+    except UnicodeError:
         raise click.UsageError(f"the {what.lower()} that was typed is not text in UTF-8") from None
+    return answer
 
 
 def first_line() -> str:

@@ -234,6 +234,15 @@ def test_bytes_typed_at_a_prompt_that_are_not_text_are_wrong_usage(
     assert "not text in UTF-8" in refused(result)
 
 
+@pytest.mark.parametrize("typed", ["an\udce1", "\ud800"])
+def test_a_terminal_that_makes_surrogates_of_them_changes_nothing(
+    typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: typed)
+    with pytest.raises(click.UsageError, match="the user that was typed is not text in UTF-8"):
+        commands.asked_for("User")
+
+
 # Whatever is forgotten above is still one line: the guard around every command.
 
 
