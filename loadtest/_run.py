@@ -237,8 +237,8 @@ def address_of(shop: subprocess.Popen[str], log: Path) -> str:
     """Wait until the shop listens, and return where. Raises Crashed."""
     assert shop.stdout is not None  # noqa: S101 - it was started with a pipe
     alarm = threading.Timer(START_S_MAX, shop.kill)
-    alarm.start()
     try:
+        alarm.start()  # here, or a signal meanwhile would leave it running, and us waiting for it
         line = shop.stdout.readline()
     finally:
         alarm.cancel()
