@@ -31,7 +31,7 @@ from tests.system.locust_run import (
 )
 from tests.system.lying_shop import lying_shop
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 MISTAKEN = """
 import sys

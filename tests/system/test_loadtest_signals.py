@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.locust_run import DEADLINE_S, ROOT, needs_locust, wait_for, wait_for_orders
 
-pytestmark = needs_locust
+pytestmark = [needs_locust, pytest.mark.slow]
 
 NUMBERS = pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name
