@@ -92,7 +92,7 @@ class Peer:
         wanted = self.hear("NEW_ORDER_ITEM")
         items = [wanted]
         for request in reversed(self._requests[:-1]):
-            if request["code"] != "NEW_ORDER_ITEM" or request["endOfData"]:
+            if request["code"] != "NEW_ORDER_ITEM" or request.get("endOfData", True):
                 break
             items.insert(0, request["data"])
         self.answer("SUCCESS", {**receipt_for(items), **changes})
