@@ -14,8 +14,10 @@ import time
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from unicodedata import normalize
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from sportshop import messages
 from sportshop.framing import Framer
@@ -92,10 +94,20 @@ class Shop:
         """Answer the request of a user who is logged in."""
         with self.lock:
             if isinstance(step, Order):
-                return self.tell(self.place(step))
+                return self.tell(self.place(self.named(step)))
             if isinstance(step, ProductsWanted):
                 return b"".join(messages.encode_products(self.shelf(), step.sold_out))
             return self.list_orders(user, step)
+
+    def named(self, order: Order) -> Order:
+        """Return the order with each product by the name that the shop has for it."""
+        own = [self.own_name(item.product_name) for item in order.items]
+        pairs = zip(order.items, own, strict=True)
+        return replace(order, items=tuple(replace(item, product_name=name) for item, name in pairs))
+
+    def own_name(self, name: str) -> str:
+        composed = normalize("NFC", name)
+        return composed if composed in self.stock else name
 
     # Logins.
 
