@@ -9,13 +9,9 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sportshop import streams
 from sportshop.arguments import address
@@ -42,10 +38,6 @@ from sportshop.client import (
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _HARMLESS_FORMATS = frozenset("\u200c\u200d")  # the joiners that emoji and some scripts are made of
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-_FOLDED = "product"  # the column that gives way
-_FOLDED_AT_LEAST = 8  # narrower, a name is easier to read in a line of its own
-_BORDER = 3  # a line and a blank on either side
 
 Columns = Mapping[str, bool]
 """The heading of each column, and whether it holds numbers."""
@@ -99,47 +91,10 @@ def show_table(columns: Columns, rows: Sequence[Sequence[str]]) -> None:
         for line in [list(columns), *cells]:
             click.echo("\t".join(line))
         return
-    console = Console(highlight=False)
-    widths = _widths(columns, cells, console.width)
-    if widths is None:
-        _show_one_below_the_other(columns, cells)
-    else:
-        console.print(_table(columns, cells, widths))
+    # Only here: rich takes a fifth of the time that a start of the shop takes.
+    from sportshop import tables  # noqa: PLC0415
 
-
-def _widths(
-    columns: Columns, cells: Sequence[Sequence[str]], screen: int
-) -> Mapping[str, int] | None:
-    """Return how wide each column is to be; None: a screen so narrow would cut numbers.
-
-    Numbers and times are never cut: where the screen is narrow it is the names that are folded.
-    """
-    widths = {
-        heading: max(map(cell_len, [heading, *(row[number] for row in cells)]))
-        for number, heading in enumerate(columns)
-    }
-    room = screen - sum(width for name, width in widths.items() if name != _FOLDED)
-    room -= _BORDER * len(widths) + 1
-    if room < min(widths[_FOLDED], _FOLDED_AT_LEAST):
-        return None
-    return widths | {_FOLDED: min(widths[_FOLDED], room)}
-
-
-def _table(columns: Columns, cells: Sequence[Sequence[str]], widths: Mapping[str, int]) -> Table:
-    table = Table()
-    for heading, is_number in columns.items():
-        side: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(heading, justify=side, overflow="fold", width=widths[heading])
-    for row in cells:
-        table.add_row(*[Text(cell) for cell in row])  # Text: brackets in a name are no markup
-    return table
-
-
-def _show_one_below_the_other(columns: Columns, cells: Sequence[Sequence[str]]) -> None:
-    for row in cells:
-        for heading, cell in zip(columns, row, strict=True):
-            click.echo(f"{heading}: {cell}")
-        click.echo()
+    tables.show(columns, cells)
 
 
 def _encodable(text: str) -> str:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from sportshop.display import Failed, clean, say
 
@@ -68,6 +66,10 @@ def verify(history: Path, as_json: bool) -> None:
 @contextmanager
 def _progress() -> Iterator[Told]:
     """Yield a function that shows how far it is, if a person watches."""
+    # Only here: other commands need no rich.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
     columns = TextColumn("{task.description}"), BarColumn()
     console = Console(stderr=True)
     off = not console.is_terminal

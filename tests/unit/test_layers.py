@@ -42,6 +42,7 @@ LAYERS = [
     ["sportshop.server"],
     ["sportshop.streams", "sportshop.log_writer", "sportshop.arguments"],
     ["sportshop.audit", "sportshop.client", "sportshop.logs"],
+    ["sportshop.tables"],
     ["sportshop.display"],
     ["sportshop.terminal", "sportshop.commands"],
     ["sportshop.verify"],
