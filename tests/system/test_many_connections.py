@@ -25,7 +25,10 @@ DESCRIPTORS_BESIDES = 200  # what the shop reserves, and what pytest has open
 SOURCES = ("127.0.0.1", "127.0.0.2")  # each has some 28,000 ports to connect from
 ANSWER_SECONDS_MAX = 60  # for all 10,000 to be answered; usually half a second
 
-pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll, as Linux has it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll, as Linux has it"),
+]
 
 
 class Crowd:
@@ -106,7 +109,7 @@ def connections() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("csv", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["sqlite", "csv"])
 def test_ten_thousand_shoppers_buy_at_once_and_all_are_answered(
     kind: str, connections: int, start_shop: StartShop, tmp_path: Path
 ) -> None:

@@ -200,7 +200,7 @@ def test_blanks_of_a_password_are_its_own() -> None:
 
 @pytest.mark.parametrize("variable", ["USER", "PASSWORD"])
 def test_a_variable_that_is_not_text_is_wrong_usage(variable: str) -> None:
-    with FakeShop(*[lambda peer: peer.wait_for_end()] * (variable == "PASSWORD")) as shop:
+    with FakeShop() as shop:
         said = refused(run("--port", str(shop.port), **{variable: "ana\udcff"}))
     assert "not text in UTF-8" in said
 
