@@ -123,7 +123,7 @@ def _plain(receipt: Receipt) -> tuple[int, tuple[tuple[str, int], ...]]:
 def test_every_store_keeps_the_books_of_the_model(kind: str) -> None:
     machine = type("Machine", (ShopMachine,), {"kind": kind})
     examples = settings(
-        max_examples=40,
+        max_examples=settings.default.max_examples // 2,
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -17,6 +17,9 @@ from pathlib import Path
 import argon2
 import pytest
 
+from sportshop.catalogue import CatalogueError, read_catalogue
+from sportshop.storage import open_store
+from sportshop.storage.interface import StoreError
 from tests.catalogues import CHEAP_HASH, write_catalogue
 from tests.system.conftest import (
     CATALOGUE,
@@ -57,6 +60,16 @@ def refusal(*flags: str) -> str:
     assert said.endswith("\n")
     assert said.count("\n") == 1, said
     return said
+
+
+def refusal_here(store: str, catalogue: Path = CATALOGUE) -> str:
+    """Open a store as `serve` does, in this process; return the line that `serve` prints.
+
+    For what has many inputs: that `serve` prints it is seen by the tests that use `refusal`.
+    """
+    with pytest.raises((StoreError, CatalogueError)) as refused:
+        open_store(store, lambda: read_catalogue(catalogue)).close()
+    return f"sportshop: {refused.value}\n"
 
 
 @contextmanager
@@ -187,8 +200,9 @@ def test_a_bad_line_of_the_catalogue_is_named(defect: str, tmp_path: Path) -> No
     catalogue = write_catalogue(tmp_path / "catalogue", {"Ball": 5}, 1)
     path = catalogue / f"{name}.csv"
     path.write_bytes(content.encode(errors="surrogateescape"))
-    said = refusal("--store", f"sqlite:{tmp_path}/shop.db", "--catalogue", str(catalogue))
+    said = refusal_here(f"sqlite:{tmp_path}/shop.db", catalogue)
     assert said.startswith(f"sportshop: {path}, {expected}")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("missing", ["products.csv", "users.csv"])
@@ -225,7 +239,7 @@ def test_a_catalogue_that_was_refused_can_be_mended(
 
 @pytest.mark.parametrize("store", ["postgres:shop", "sqlite:", "csv:", "memory:x", "shop.db", ""])
 def test_an_unknown_store_is_told_which_there_are(store: str) -> None:
-    said = refusal("--store", store)
+    said = refusal_here(store)
     assert said == (
         f"sportshop: unknown store {store!r}: expected memory:, csv:FOLDER or sqlite:FILE\n"
     )
@@ -237,7 +251,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(
 ) -> None:
     file = tmp_path / "shop.db"
     file.write_bytes(content)
-    assert refusal("--store", f"sqlite:{file}") == (
+    assert refusal_here(f"sqlite:{file}") == (
         f"sportshop: store sqlite:{file}: file is not a database\n"
     )
     assert file.read_bytes() == content
@@ -248,7 +262,7 @@ def test_a_database_of_another_application_is_refused_and_left_alone(tmp_path: P
     with closing(sqlite3.connect(file)) as other:
         other.execute("CREATE TABLE songs (title TEXT)")
     before = file.read_bytes()
-    assert refusal("--store", f"sqlite:{file}") == (
+    assert refusal_here(f"sqlite:{file}") == (
         f"sportshop: store sqlite:{file} is a database, but not one of a sportshop\n"
     )
     assert file.read_bytes() == before
@@ -266,26 +280,26 @@ def test_a_database_without_anything_in_it_is_filled_like_a_new_one(
     assert shop.login("u0", "secret").stock() == {"Ball": 1_000_000, "Bat": 1_000_000}
 
 
-def start_and_stop(store: str) -> None:
-    ShopProcess(store).stop()
+def make(store: str) -> None:
+    open_store(store, lambda: read_catalogue(CATALOGUE)).close()
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "shop.db"
-    start_and_stop(f"sqlite:{file}")
+    make(f"sqlite:{file}")
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA user_version = 2")
-    assert refusal("--store", f"sqlite:{file}") == (
+    assert refusal_here(f"sqlite:{file}") == (
         f"sportshop: store sqlite:{file} has schema version 2: this sportshop knows version 1\n"
     )
 
 
 def test_a_csv_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    start_and_stop(f"csv:{folder}")
+    make(f"csv:{folder}")
     settings = json.loads((folder / "store.json").read_text())
     (folder / "store.json").write_text(json.dumps(settings | {"version": 2}))
-    assert refusal("--store", f"csv:{folder}") == (
+    assert refusal_here(f"csv:{folder}") == (
         f"sportshop: store csv:{folder} has version 2: this sportshop knows version 1\n"
     )
 
@@ -295,16 +309,16 @@ def test_a_csv_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 )
 def test_a_csv_store_whose_settings_are_damaged_is_refused(content: str, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    start_and_stop(f"csv:{folder}")
+    make(f"csv:{folder}")
     (folder / "store.json").write_text(content)
-    said = refusal("--store", f"csv:{folder}")
+    said = refusal_here(f"csv:{folder}")
     assert said.startswith(f"sportshop: store csv:{folder}: {folder}/store.json: ")
 
 
 def test_the_catalogue_is_not_taken_for_a_csv_store_and_left_alone(tmp_path: Path) -> None:
     data = Path(shutil.copytree(CATALOGUE, tmp_path / "data"))
     before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
-    said = refusal("--store", f"csv:{data}")
+    said = refusal_here(f"csv:{data}")
     assert said.startswith(f"sportshop: store csv:{data}: the folder has files that are not")
     assert "give the store a folder of its own" in said
     assert {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()} == before
@@ -340,15 +354,15 @@ def test_a_csv_store_that_was_tampered_with_is_refused_at_the_line(
     content = path.read_bytes()
     assert content.count(old) == 1
     path.write_bytes(content.replace(old, new))
-    assert says in refusal("--store", store_url("csv", tmp_path))
+    assert says in refusal_here(store_url("csv", tmp_path))
 
 
 @pytest.mark.parametrize("missing", ["orders.csv", "products.csv", "users.csv"])
 def test_a_csv_store_that_lacks_a_file_is_refused(missing: str, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    start_and_stop(f"csv:{folder}")
+    make(f"csv:{folder}")
     (folder / missing).unlink()
-    said = refusal("--store", f"csv:{folder}")
+    said = refusal_here(f"csv:{folder}")
     assert f"{folder}/{missing}: " in said
     assert "No such file or directory" in said
     assert not (folder / missing).exists()
@@ -381,7 +395,7 @@ def test_a_store_is_open_in_one_server_only(
 def test_a_store_where_none_can_be_is_refused(place: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = place.format(tmp_path)
-    said = refusal("--store", store)
+    said = refusal_here(store)
     assert said.startswith(f"sportshop: store {store}: ")
     assert says in said
 
