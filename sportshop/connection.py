@@ -9,7 +9,6 @@ listened to.
 """
 
 import logging
-import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,6 @@ from contextlib import suppress
 
 import gevent
 from gevent.event import Event
-from gevent.socket import wait_read
 from msgspec import UNSET
 
 from sportshop import messages
@@ -35,23 +33,24 @@ from sportshop.messages import (
     Reason,
 )
 from sportshop.orders import Accepted, Order, Outcome
-from sportshop.outbox import Outbox, bytes_in_kernel
+from sportshop.outbox import Outbox
 from sportshop.session import Refused, Session, Step
 from sportshop.shop import SHUTTING_DOWN, Shop
+from sportshop.sockets import (
+    HUNG_UP,
+    RECEIVE_BYTES,
+    RESET,
+    SHORTEST_SLEEP_SECONDS,
+    read_until_end,
+    shows,
+)
 from sportshop.storage.interface import StorageFailed
 from sportshop.users import User
 
 READABLE = 1  # libev's EV_READ
-RECEIVE_BYTES = 16_384
 # For as long one connection keeps the hub, then everybody else has a turn, whatever it asks for.
 TURN_SECONDS = 0.0005
-# gevent runs what is ready before it looks at sockets, and sleep(0) is ready at once: only a timer,
-# however short, lets in who has sent something meanwhile.
-SHORTEST_SLEEP_SECONDS = 1e-6
-LINGER_LOOK_SECONDS = 0.005  # at first; then twice as long each time
 LINGER_SECONDS = 2.0  # after an error that closes: closing at once could reset it off the wire
-RESET = select.POLLHUP | select.POLLERR
-HUNG_UP = getattr(select, "POLLRDHUP", 0) | RESET
 
 log = logging.getLogger(__name__)
 
@@ -186,14 +185,9 @@ class Connection:
 
         Raises ConnectionLost if it does not.
         """
-        if self._outbox.lost or self._shows(RESET):
+        if self._outbox.lost or shows(self._socket.fileno(), RESET):
             raise ConnectionLost
-        return self._shows(HUNG_UP)
-
-    def _shows(self, events: int) -> bool:
-        poll = select.poll()
-        poll.register(self._socket.fileno(), events)
-        return bool(poll.poll(0))
+        return shows(self._socket.fileno(), HUNG_UP)
 
     def _wake(self) -> None:
         if self._gate is not None:
@@ -328,7 +322,7 @@ class Connection:
         if self._turn_is_over():
             gevent.sleep(SHORTEST_SLEEP_SECONDS)
             self._turn_ends = 0.0
-            if self._shows(RESET):
+            if shows(self._socket.fileno(), RESET):
                 raise ConnectionLost
 
     def _close(self) -> None:
@@ -463,21 +457,3 @@ class Connection:
 
     def _all_taken(self) -> bool:
         return self._outbox.empty
-
-
-def read_until_end(connected: socket.socket, seconds_max: float, or_taken: bool = False) -> None:
-    """Wait for the client to close: to close on what it still sends would reset what it reads.
-
-    With `or_taken` no longer than until its side has acknowledged everything that was sent. There
-    is no event for that, so it is looked at: seldom, for thousands may be waited for at once.
-    """
-    deadline = time.monotonic() + seconds_max
-    look_seconds = LINGER_LOOK_SECONDS if or_taken else seconds_max
-    while (left := deadline - time.monotonic()) > 0:
-        if or_taken and not bytes_in_kernel(connected.fileno()):
-            return
-        with suppress(TimeoutError):
-            wait_read(connected.fileno(), min(left, look_seconds))
-            if not connected.recv(RECEIVE_BYTES):
-                return
-        look_seconds *= 2

@@ -5,16 +5,14 @@ thousands of answers in a row through these: none of them may hold up the others
 kept is for the connection to mind: it takes no more requests from a client that does not read.
 """
 
-import fcntl
 import os
-import struct
-import termios
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
 from sportshop.shop import CoarseTime, Unread
+from sportshop.sockets import bytes_in_kernel
 
 WRITABLE = 2  # libev's EV_WRITE
 WRITE_BYTES = 262_144
@@ -136,15 +134,3 @@ class Outbox:
             self._writable.stop()
             self._writable.close()
             self._writable = None
-
-
-def bytes_in_kernel(descriptor: int) -> int:
-    """Return how many sent bytes the client's side has not acknowledged. See tty_ioctl(4).
-
-    0 where the platform does not say.
-    """
-    try:
-        (left,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
-    except (OSError, AttributeError):
-        return 0
-    return int(left)

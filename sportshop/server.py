@@ -21,13 +21,14 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from sportshop import messages
-from sportshop.connection import SHORTEST_SLEEP_SECONDS, Connection, read_until_end
+from sportshop.connection import Connection
 from sportshop.inventory import Bounds, Customer, Inventory, LedgerTime
 from sportshop.logins import Logins
 from sportshop.messages import TOKEN_HOURS, Reason
 from sportshop.session import Refused
 from sportshop.settings import Limits
 from sportshop.shop import SHUTTING_DOWN, CoarseTime, Shop
+from sportshop.sockets import SHORTEST_SLEEP_SECONDS, read_until_end
 from sportshop.storage.interface import StorageFailed, Store
 from sportshop.tokens import Tokens
 

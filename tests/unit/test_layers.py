@@ -37,6 +37,7 @@ LAYERS = [
     ["sportshop.login_queue"],
     ["sportshop.framing", "sportshop.session", "sportshop.inventory", "sportshop.logins"],
     ["sportshop.shop"],
+    ["sportshop.sockets"],
     ["sportshop.outbox"],
     ["sportshop.connection"],
     ["sportshop.server"],
@@ -49,7 +50,7 @@ LAYERS = [
     ["sportshop.cli"],
     ["sportshop.__main__"],
 ]
-KNOW_GEVENT = {"disk", "inventory", "login_queue", "outbox", "connection", "server"}
+KNOW_GEVENT = {"disk", "inventory", "login_queue", "sockets", "outbox", "connection", "server"}
 # Neither needs the server, and the server needs neither.
 APART = {
     "sportshop.client": ["sportshop.messages", "sportshop.names", "sportshop.client"],
@@ -121,7 +122,7 @@ def test_what_stands_apart_needs_only_its_own(package: str) -> None:
                     assert any(other.startswith(name) for name in APART[package]), (module, other)
 
 
-def test_only_six_modules_know_gevent_and_none_patches() -> None:
+def test_only_these_modules_know_gevent_and_none_patches() -> None:
     knowing = set()
     for module, path in modules():
         found = imports(path.read_text(encoding="utf-8"))
