@@ -74,7 +74,7 @@ class CsvLedger:
         for user, position in zip(users, positions, strict=True):
             own[user].append(position)
         keyed: Iterable[KeyOfUser] = zip(users, keys, strict=True)
-        if "" in keys:
+        if not all(keys):
             positions = list(compress(positions, keys))
             keyed = compress(keyed, keys)
         self._keys.add_all(keyed, positions)

@@ -18,7 +18,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate, compress, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +26,12 @@ from sportshop.storage.csv_mark import Mark
 from sportshop.storage.csv_rows import HEADER, MARKED, ORDER_COLUMNS, SEAL_BYTES
 from sportshop.storage.interface import StoreError
 
-BLOCK_BYTES = 1 << 18  # larger ones are no faster, and take memory
+BLOCK_BYTES = 1 << 16  # larger ones are no faster, and take memory
 HEXADECIMAL = re.compile(rb"[0-9a-f]*")
 SEAL = re.compile(rb",([0-9a-f]{8})\n")
 REMOVE_THE_MARK = " (to open it as it is, remove ledger.mark)"
 COMMAS = len(ORDER_COLUMNS) - 1
+COMMA = ord(",")
 # A row that was cut short anywhere has at least this shape: number, time, and whatever follows.
 ROW_BEGINS = re.compile(rb"[0-9]*\Z|[0-9]+,[-0-9T:.Z]*\Z|[0-9]+,[-0-9T:.Z]{24},")
 
@@ -42,7 +43,7 @@ class Rows(NamedTuple):
     """The first row's line in the file."""
     starts: Sequence[int]
     """Where each row begins in the file, in bytes."""
-    columns: Sequence[Sequence[str]]
+    columns: Sequence[list[str]]
     """The cells, in the order of ORDER_COLUMNS."""
     marked: Sequence[bool] | None
     """For each row, whether its cells may be marked; None if none begins with an apostrophe."""
@@ -78,11 +79,14 @@ class Scan:
             sealed = _end_of_last_seal(block)
             if sealed:
                 batches, rest = block[:sealed], block[sealed:]
-                whole = self._check_seals(batches)
-                if whole:
-                    yield self._columns(batches[: whole[-1]])
-                if not whole or whole[-1] < sealed:
-                    rest = self._wrong_seal(batches[whole[-1] if whole else 0 :], rest)
+                lines = batches.split(b"\n")[:-1]
+                ends = list(accumulate([len(line) + 1 for line in lines]))
+                right = self._check_seals(batches, lines, ends)
+                if right:
+                    rows = bisect.bisect_right(ends, right)
+                    yield self._columns(batches[:right], lines[:rows], ends[:rows])
+                if right < sealed:
+                    rest = self._wrong_seal(batches[right:], rest)
                     break
             else:
                 rest = block
@@ -99,18 +103,15 @@ class Scan:
         self._read_to += len(chunk)
         return chunk
 
-    def _check_seals(self, batches: bytes) -> list[int]:
-        """Return where each batch ends, as far as the seals are right."""
-        lines = batches.split(b"\n")[:-1]
-        seals = [line[1 - SEAL_BYTES :] for line in lines]
-        if _are_all_sealed(lines, seals):  # each row is a batch: half the time of what follows
-            parts = [line[: 1 - SEAL_BYTES] for line in lines]
-            ends = list(accumulate(len(line) + 1 for line in lines))
-        else:
+    def _check_seals(self, batches: bytes, lines: Sequence[bytes], row_ends: Sequence[int]) -> int:
+        """Return where the batches end whose seals are right."""
+        last_rows = [not line.endswith(b",") for line in lines]
+        seals = [line[1 - SEAL_BYTES :] for line in compress(lines, last_rows)]
+        ends = list(compress(row_ends, last_rows))
+        if not _are_all_sealed(batches, seals, ends):  # some row has more than an empty last cell
             seals = SEAL.findall(batches)
             ends = [match.end() for match in SEAL.finditer(batches)]
-            starts = [0, *ends[:-1]]
-            parts = [batches[a : b - SEAL_BYTES] for a, b in zip(starts, ends, strict=True)]
+        parts = [batches[a : b - SEAL_BYTES] for a, b in pairwise([0, *ends])]
         crcs = array.array("I", map(zlib.crc32, parts))
         expected = array.array("I", bytes.fromhex(b"".join(seals).decode()))
         if sys.byteorder == "little":
@@ -119,7 +120,7 @@ class Scan:
         if crcs != expected:
             ends = self._compare_one_by_one(crcs, expected, ends)
         self._take_seals(seals[: len(ends)], ends)
-        return ends
+        return ends[-1] if ends else 0
 
     def _compare_one_by_one(
         self, crcs: Sequence[int], expected: Sequence[int], ends: list[int]
@@ -147,12 +148,9 @@ class Scan:
                 f" the store had{REMOVE_THE_MARK}"
             )
 
-    def _columns(self, batches: bytes) -> Rows:
+    def _columns(self, batches: bytes, lines: Sequence[bytes], ends: Sequence[int]) -> Rows:
         """Turn checked batches into columns, and note that they are read."""
-        lines = batches.split(b"\n")
-        lines.pop()
-        sizes = [len(line) + 1 for line in lines]
-        starts = list(accumulate(sizes, initial=self.end))
+        starts = [self.end + end for end in (0, *ends)]
         first = self._line
         columns = self._split(lines, batches)
         marked = self._marks(starts) if b"'" in batches else None
@@ -161,7 +159,7 @@ class Scan:
         self.end = starts.pop()
         return Rows(first, starts, columns, marked)
 
-    def _split(self, lines: Sequence[bytes], batches: bytes) -> Sequence[Sequence[str]]:
+    def _split(self, lines: Sequence[bytes], batches: bytes) -> Sequence[list[str]]:
         try:
             text = batches.decode()
         except UnicodeDecodeError as problem:
@@ -169,13 +167,14 @@ class Scan:
             raise self._error(line, "expected UTF-8") from None
         if '"' in text:
             return self._split_quoted(text.split("\n")[:-1])
-        if set(map(bytes.count, lines, repeat(b","))) != {COMMAS}:
-            raise self._columns_error([line.split(b",") for line in lines])
-        cells = text.replace("\n", ",").split(",")
+        cells = text.replace("\n", ",\n,").split(",")  # each LF is a cell, the last of its row
         cells.pop()
-        return [cells[column :: len(ORDER_COLUMNS)] for column in range(len(ORDER_COLUMNS))]
+        width = len(ORDER_COLUMNS) + 1
+        if len(cells) != width * len(lines) or cells[width - 1 :: width] != ["\n"] * len(lines):
+            raise self._columns_error([line.split(b",") for line in lines])
+        return [cells[column::width] for column in range(len(ORDER_COLUMNS))]
 
-    def _split_quoted(self, lines: Sequence[str]) -> Sequence[Sequence[str]]:
+    def _split_quoted(self, lines: Sequence[str]) -> Sequence[list[str]]:
         reader = csv.reader(lines, strict=True)
         try:
             rows = list(reader)
@@ -184,7 +183,7 @@ class Scan:
             raise self._error(line, f"not correct CSV: {problem}") from None
         if len(rows) != len(lines) or set(map(len, rows)) != {len(ORDER_COLUMNS)}:
             raise self._columns_error(rows)
-        return list(zip(*rows, strict=True))
+        return list(map(list, zip(*rows, strict=True)))
 
     def _columns_error(self, rows: Sequence[Sequence[object]]) -> StoreError:
         wrong = (n for n, row in enumerate(rows) if len(row) != len(ORDER_COLUMNS))
@@ -247,13 +246,13 @@ class Scan:
         return StoreError(f"{self._path}, line {line}: {what}")
 
 
-def _are_all_sealed(lines: Sequence[bytes], seals: Sequence[bytes]) -> bool:
-    """Tell whether each line ends with a comma and a seal, given what would be the seals."""
+def _are_all_sealed(batches: bytes, seals: Sequence[bytes], ends: Sequence[int]) -> bool:
+    """Tell whether a comma and a seal stand before each end, given what would be the seals."""
     digits = b"".join(seals)
-    before = b"".join([line[-SEAL_BYTES : 1 - SEAL_BYTES] for line in lines])
+    before = [batches[end - SEAL_BYTES - 1] for end in ends]
     return (
-        before == b"," * len(lines)
-        and len(digits) == (SEAL_BYTES - 1) * len(lines)
+        before == [COMMA] * len(ends)
+        and len(digits) == (SEAL_BYTES - 1) * len(ends)
         and HEXADECIMAL.fullmatch(digits) is not None
     )
 
