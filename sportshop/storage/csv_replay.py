@@ -75,7 +75,7 @@ class Replay:
     ) -> tuple[Sequence[int], Sequence[int] | None]:
         """Return the order of each row, and each order's first row: None if that is every row."""
         expected = range(self._orders + 1, self._orders + 1 + len(column))
-        if column == list(map(str, expected)):
+        if column[-1] == str(expected[-1]) and column == list(map(str, expected)):
             return expected, None
         positions = self._numbers(rows, column, "order")
         return positions, self._firsts(rows, positions)
@@ -141,8 +141,8 @@ class Replay:
     def _each(
         self, rows: Rows, column: Sequence[str], name: str, read: Callable[[str], object]
     ) -> None:
-        """Let each cell be read: one that repeats is read once."""
-        for text in set(column):
+        """Let each cell be read, one that repeats only once. Names the first that is wrong."""
+        for text in dict.fromkeys(column):
             try:
                 read(text)
             except ValueError as problem:
