@@ -26,7 +26,7 @@ from sportshop.storage.csv_mark import Mark
 from sportshop.storage.csv_rows import HEADER, MARKED, ORDER_COLUMNS, SEAL_BYTES
 from sportshop.storage.interface import StoreError
 
-BLOCK_BYTES = 1 << 16  # larger ones are no faster, and take memory
+BLOCK_BYTES = 1 << 15  # the cells of more do not fit in a processor's cache: some percent slower
 SEAL = re.compile(rb",[0-9a-f]{8}\n")
 SEALS = re.compile(rb"(?:,[0-9a-f]{8})*")
 SEAL_DIGITS = SEAL_BYTES - 1
@@ -113,8 +113,8 @@ class Scan:
             seals = b"".join(match[0] for match in SEAL.finditer(batches)).replace(b"\n", b"")
             ends = [match.end() for match in SEAL.finditer(batches)]
         digits = seals.replace(b",", b"")
-        parts = [batches[a : b - SEAL_BYTES] for a, b in pairwise([0, *ends])]
-        crcs = array.array("I", map(zlib.crc32, parts))
+        crc32, starts = zlib.crc32, [0, *ends]
+        crcs = array.array("I", [crc32(batches[a : b - SEAL_BYTES]) for a, b in pairwise(starts)])
         expected = array.array("I", bytes.fromhex(digits.decode()))
         if sys.byteorder == "little":
             expected.byteswap()
