@@ -83,6 +83,7 @@ def sealed(batch: bytes) -> bytes:
 
 
 GOOD = f"1,{AT},user1,,Ball,1,149.90,9,"
+QUOTED = f'1,{AT},user1,,"Boots, ""Pro""",1,699.00,2,'
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,13 @@ GOOD = f"1,{AT},user1,,Ball,1,149.90,9,"
             "line 3: expected 'user1' as in the order's first row, found 'user2'",
         ),
         (GOOD + f"\n3,{AT},user2,,Ball,1,149.90,8,", "line 3: expected order 2, found 3"),
+        (f"{QUOTED}\n2,{AT},user2,Ball,1,149.90,9,", "line 3: expected 9 columns"),
+        (f"{QUOTED}\n2,{AT},user2,\r,Ball,1,149.90,9,", "line 3: not correct CSV: new-line"),
+        (f'{QUOTED}\n2,{AT},user2,,Ball,1,149.90,9,\n3,{AT},user2,",', "line 4: not correct CSV"),
+        (
+            "\n".join(f"{n},{AT}{n * 7},user1,,Ball,1,149.90,{10 - n}," for n in range(1, 9)),
+            "line 2: placedAt: unconverted data remains: 7",
+        ),
         (GOOD + "\n", "line 3: damaged: neither a batch nor what a crash leaves of one"),
     ],
 )
