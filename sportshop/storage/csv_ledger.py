@@ -63,6 +63,7 @@ class CsvLedger:
         replay = Replay(self.path, users, opening)
         for rows in scan:
             self._index_all(rows, replay)
+            del rows  # their memory is taken for the next ones while it is in the processor's cache
         self.stock, self._newest_at_ms = replay.stock, replay.newest_at_ms
         self.size, self._seals, self._torn_bytes = scan.end, scan.seals, scan.torn_bytes
 
@@ -74,7 +75,7 @@ class CsvLedger:
         for user, position in zip(users, positions, strict=True):
             own[user].append(position)
         keyed: Iterable[KeyOfUser] = zip(users, keys, strict=True)
-        if "" in keys:
+        if not all(keys):
             positions = list(compress(positions, keys))
             keyed = compress(keyed, keys)
         self._keys.add_all(keyed, positions)

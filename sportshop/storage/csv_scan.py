@@ -18,7 +18,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate, compress, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +26,13 @@ from sportshop.storage.csv_mark import Mark
 from sportshop.storage.csv_rows import HEADER, MARKED, ORDER_COLUMNS, SEAL_BYTES
 from sportshop.storage.interface import StoreError
 
-BLOCK_BYTES = 1 << 18  # larger ones are no faster, and take memory
-HEXADECIMAL = re.compile(rb"[0-9a-f]*")
-SEAL = re.compile(rb",([0-9a-f]{8})\n")
+BLOCK_BYTES = 1 << 15  # the cells of more do not fit in a processor's cache: some percent slower
+SEAL = re.compile(rb",[0-9a-f]{8}\n")
+SEALS = re.compile(rb"(?:,[0-9a-f]{8})*")
+SEAL_DIGITS = SEAL_BYTES - 1
 REMOVE_THE_MARK = " (to open it as it is, remove ledger.mark)"
 COMMAS = len(ORDER_COLUMNS) - 1
+STRIDE = len(ORDER_COLUMNS) + 1  # from a cell to the one below, with an LF as the last of a row
 # A row that was cut short anywhere has at least this shape: number, time, and whatever follows.
 ROW_BEGINS = re.compile(rb"[0-9]*\Z|[0-9]+,[-0-9T:.Z]*\Z|[0-9]+,[-0-9T:.Z]{24},")
 
@@ -42,7 +44,7 @@ class Rows(NamedTuple):
     """The first row's line in the file."""
     starts: Sequence[int]
     """Where each row begins in the file, in bytes."""
-    columns: Sequence[Sequence[str]]
+    columns: Sequence[list[str]]
     """The cells, in the order of ORDER_COLUMNS."""
     marked: Sequence[bool] | None
     """For each row, whether its cells may be marked; None if none begins with an apostrophe."""
@@ -78,11 +80,14 @@ class Scan:
             sealed = _end_of_last_seal(block)
             if sealed:
                 batches, rest = block[:sealed], block[sealed:]
-                whole = self._check_seals(batches)
-                if whole:
-                    yield self._columns(batches[: whole[-1]])
-                if not whole or whole[-1] < sealed:
-                    rest = self._wrong_seal(batches[whole[-1] if whole else 0 :], rest)
+                lines = batches.split(b"\n")[:-1]
+                ends = list(accumulate([len(line) + 1 for line in lines]))
+                right = self._check_seals(batches, lines, ends)
+                if right:
+                    rows = bisect.bisect_right(ends, right)
+                    yield self._columns(batches[:right], lines[:rows], ends[:rows])
+                if right < sealed:
+                    rest = self._wrong_seal(batches[right:], rest)
                     break
             else:
                 rest = block
@@ -99,27 +104,25 @@ class Scan:
         self._read_to += len(chunk)
         return chunk
 
-    def _check_seals(self, batches: bytes) -> list[int]:
-        """Return where each batch ends, as far as the seals are right."""
-        lines = batches.split(b"\n")[:-1]
-        seals = [line[1 - SEAL_BYTES :] for line in lines]
-        if _are_all_sealed(lines, seals):  # each row is a batch: half the time of what follows
-            parts = [line[: 1 - SEAL_BYTES] for line in lines]
-            ends = list(accumulate(len(line) + 1 for line in lines))
-        else:
-            seals = SEAL.findall(batches)
+    def _check_seals(self, batches: bytes, lines: Sequence[bytes], row_ends: Sequence[int]) -> int:
+        """Return where the last batch ends whose seal, and each before it, is right."""
+        sealed = [line[-1:] != b"," for line in lines]
+        seals = b"".join([line[-SEAL_BYTES:] for line in compress(lines, sealed)])
+        ends = list(compress(row_ends, sealed))
+        if len(seals) != SEAL_BYTES * len(ends) or not SEALS.fullmatch(seals):
+            seals = b"".join(match[0] for match in SEAL.finditer(batches)).replace(b"\n", b"")
             ends = [match.end() for match in SEAL.finditer(batches)]
-            starts = [0, *ends[:-1]]
-            parts = [batches[a : b - SEAL_BYTES] for a, b in zip(starts, ends, strict=True)]
-        crcs = array.array("I", map(zlib.crc32, parts))
-        expected = array.array("I", bytes.fromhex(b"".join(seals).decode()))
+        digits = seals.replace(b",", b"")
+        crc32, starts = zlib.crc32, [0, *ends]
+        crcs = array.array("I", [crc32(batches[a : b - SEAL_BYTES]) for a, b in pairwise(starts)])
+        expected = array.array("I", bytes.fromhex(digits.decode()))
         if sys.byteorder == "little":
             expected.byteswap()
         self._marked_batches = []
         if crcs != expected:
             ends = self._compare_one_by_one(crcs, expected, ends)
-        self._take_seals(seals[: len(ends)], ends)
-        return ends
+        self._take_seals(digits, ends)
+        return ends[-1] if ends else 0
 
     def _compare_one_by_one(
         self, crcs: Sequence[int], expected: Sequence[int], ends: list[int]
@@ -131,14 +134,14 @@ class Scan:
                 return ends[:number]
         return ends
 
-    def _take_seals(self, seals: Sequence[bytes], ends: Sequence[int]) -> None:
+    def _take_seals(self, digits: bytes, ends: Sequence[int]) -> None:
         """Add to the running CRC; hold the ledger against the mark when that is reached."""
         mark = self._mark
         if mark is not None and ends and self.end < mark.size <= self.end + ends[-1]:
             until = mark.size - self.end
             count = ends.index(until) + 1 if until in ends else 0
-            self._check_mark(mark, zlib.crc32(b"".join(seals[:count]), self.seals))
-        self.seals = zlib.crc32(b"".join(seals), self.seals)
+            self._check_mark(mark, zlib.crc32(digits[: count * SEAL_DIGITS], self.seals))
+        self.seals = zlib.crc32(digits[: len(ends) * SEAL_DIGITS], self.seals)
 
     def _check_mark(self, mark: Mark, seals: int) -> None:
         if f"{seals:08x}" != mark.seals:
@@ -147,12 +150,9 @@ class Scan:
                 f" the store had{REMOVE_THE_MARK}"
             )
 
-    def _columns(self, batches: bytes) -> Rows:
+    def _columns(self, batches: bytes, lines: Sequence[bytes], ends: Sequence[int]) -> Rows:
         """Turn checked batches into columns, and note that they are read."""
-        lines = batches.split(b"\n")
-        lines.pop()
-        sizes = [len(line) + 1 for line in lines]
-        starts = list(accumulate(sizes, initial=self.end))
+        starts = [self.end + end for end in (0, *ends)]
         first = self._line
         columns = self._split(lines, batches)
         marked = self._marks(starts) if b"'" in batches else None
@@ -161,30 +161,44 @@ class Scan:
         self.end = starts.pop()
         return Rows(first, starts, columns, marked)
 
-    def _split(self, lines: Sequence[bytes], batches: bytes) -> Sequence[Sequence[str]]:
+    def _split(self, lines: Sequence[bytes], batches: bytes) -> list[list[str]]:
         try:
             text = batches.decode()
         except UnicodeDecodeError as problem:
             line = self._line + batches.count(b"\n", 0, problem.start)
             raise self._error(line, "expected UTF-8") from None
         if '"' in text:
-            return self._split_quoted(text.split("\n")[:-1])
-        if set(map(bytes.count, lines, repeat(b","))) != {COMMAS}:
+            cells = self._quoted_cells(text.split("\n")[:-1])
+        else:
+            cells = _plain_cells(text, len(lines))
+        if not cells:
             raise self._columns_error([line.split(b",") for line in lines])
-        cells = text.replace("\n", ",").split(",")
-        cells.pop()
-        return [cells[column :: len(ORDER_COLUMNS)] for column in range(len(ORDER_COLUMNS))]
+        return [cells[column::STRIDE] for column in range(len(ORDER_COLUMNS))]
 
-    def _split_quoted(self, lines: Sequence[str]) -> Sequence[Sequence[str]]:
+    def _quoted_cells(self, lines: list[str]) -> list[str]:
+        """Let the csv module read the rows that need it, and put their cells among the others."""
+        numbers = [n for n, line in enumerate(lines) if '"' in line or "\r" in line]
+        try:
+            rows = list(csv.reader([lines[number] for number in numbers], strict=True))
+        except csv.Error:
+            raise self._quoted_error(lines) from None
+        plain = lines.copy()
+        for number in numbers:
+            plain[number] = "," * COMMAS
+        cells = _plain_cells("\n".join([*plain, ""]), len(lines))
+        if not cells or len(rows) != len(numbers) or set(map(len, rows)) != {len(ORDER_COLUMNS)}:
+            raise self._quoted_error(lines)
+        for number, row in zip(numbers, rows, strict=True):
+            cells[number * STRIDE : number * STRIDE + len(row)] = row
+        return cells
+
+    def _quoted_error(self, lines: Sequence[str]) -> StoreError:
         reader = csv.reader(lines, strict=True)
         try:
-            rows = list(reader)
+            return self._columns_error(list(reader))
         except csv.Error as problem:
             line = self._line + max(reader.line_num - 1, 0)
-            raise self._error(line, f"not correct CSV: {problem}") from None
-        if len(rows) != len(lines) or set(map(len, rows)) != {len(ORDER_COLUMNS)}:
-            raise self._columns_error(rows)
-        return list(zip(*rows, strict=True))
+            return self._error(line, f"not correct CSV: {problem}")
 
     def _columns_error(self, rows: Sequence[Sequence[object]]) -> StoreError:
         wrong = (n for n, row in enumerate(rows) if len(row) != len(ORDER_COLUMNS))
@@ -247,15 +261,12 @@ class Scan:
         return StoreError(f"{self._path}, line {line}: {what}")
 
 
-def _are_all_sealed(lines: Sequence[bytes], seals: Sequence[bytes]) -> bool:
-    """Tell whether each line ends with a comma and a seal, given what would be the seals."""
-    digits = b"".join(seals)
-    before = b"".join([line[-SEAL_BYTES : 1 - SEAL_BYTES] for line in lines])
-    return (
-        before == b"," * len(lines)
-        and len(digits) == (SEAL_BYTES - 1) * len(lines)
-        and HEXADECIMAL.fullmatch(digits) is not None
-    )
+def _plain_cells(text: str, rows: int) -> list[str]:
+    """Return the cells of rows without quotes, each row's LF as a cell; none if a row is wrong."""
+    cells = text.replace("\n", ",\n,").split(",")
+    cells.pop()
+    fits = len(cells) == STRIDE * rows and cells[STRIDE - 1 :: STRIDE] == ["\n"] * rows
+    return cells if fits else []
 
 
 def _end_of_last_seal(block: bytes) -> int:

@@ -83,6 +83,7 @@ def sealed(batch: bytes) -> bytes:
 
 
 GOOD = f"1,{AT},user1,,Ball,1,149.90,9,"
+QUOTED = f'1,{AT},user1,,"Boots, ""Pro""",1,699.00,2,'
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,10 @@ GOOD = f"1,{AT},user1,,Ball,1,149.90,9,"
         (GOOD.replace(AT, "2023-13-14T22:13:20.123Z"), "line 2: placedAt: "),
         (GOOD.replace(AT, "14/11/23"), "line 2: placedAt: "),
         (GOOD.replace("149.90", "149,90"), "line 2: expected 9 columns"),
+        (f"{GOOD},2\n{AT},user2,,Ball,1,149.90,8,", "line 2: expected 9 columns"),
+        (f"{GOOD}\n2,{AT},user2,Ball,1,149.90,8,", "line 3: expected 9 columns"),
+        (f"{GOOD}\n\n2,{AT},user2,,Ball,1,149.90,8,", "line 3: expected 9 columns"),
+        (GOOD.replace(",1,149.90,9", ",11,149.90,-1"), "line 2: stockQuantity: expected a whole"),
         (GOOD.replace("149.90", "1.499"), "line 2: price: expected an amount"),
         (GOOD.replace("user1", "nobody"), "line 2: users.csv has no 'nobody'"),
         (GOOD.replace("Ball", "Nothing"), "line 2: products.csv has no 'Nothing'"),
@@ -114,6 +119,13 @@ GOOD = f"1,{AT},user1,,Ball,1,149.90,9,"
             "line 3: expected 'user1' as in the order's first row, found 'user2'",
         ),
         (GOOD + f"\n3,{AT},user2,,Ball,1,149.90,8,", "line 3: expected order 2, found 3"),
+        (f"{QUOTED}\n2,{AT},user2,Ball,1,149.90,9,", "line 3: expected 9 columns"),
+        (f"{QUOTED}\n2,{AT},user2,\r,Ball,1,149.90,9,", "line 3: not correct CSV: new-line"),
+        (f'{QUOTED}\n2,{AT},user2,,Ball,1,149.90,9,\n3,{AT},user2,",', "line 4: not correct CSV"),
+        (
+            "\n".join(f"{n},{AT}{n * 7},user1,,Ball,1,149.90,{10 - n}," for n in range(1, 9)),
+            "line 2: placedAt: unconverted data remains: 7",
+        ),
         (GOOD + "\n", "line 3: damaged: neither a batch nor what a crash leaves of one"),
     ],
 )
