@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from sportshop.orders import Accepted
 from sportshop.storage import open_store, open_users, sqlite_seal
 from sportshop.storage.interface import StoreError
 from sportshop.users import NewUser
@@ -177,6 +178,24 @@ def test_users_added_to_a_stopped_store_break_its_seal(opened: Opened, stopped: 
         users.add([NewUser("new", CHEAP_HASH)])
     opened.open()
     assert opened.user("new").name == "new"
+
+
+def test_a_version_that_knows_no_seal_may_have_sold_meanwhile(
+    opened: Opened, stopped: Path
+) -> None:
+    """Somebody goes back to the version before for a day."""
+    run(
+        stopped,
+        "INSERT INTO ledger SELECT (line / 100 + 1) * 100, placed_at_ms, user, line / 100,"
+        " NULL, product, 1, price_cents, stock_after - 1 FROM ledger ORDER BY line DESC LIMIT 1;"
+        "UPDATE products SET stock = stock - 1 WHERE id = (SELECT product FROM ledger"
+        " ORDER BY line DESC LIMIT 1)",
+    )
+    opened.open()
+    assert opened.store.orders.count() == 81
+    (again,) = opened.commit(opened.order((PUCK, 1), ("Ball", 1), key="key 07"))
+    assert isinstance(again, Accepted)
+    assert (again.replayed, again.as_of) == (True, 81)
 
 
 def test_a_look_from_the_shell_does_not(opened: Opened, stopped: Path) -> None:
