@@ -234,6 +234,7 @@ def parse_address(host: str | None) -> Address:
     try:
         parts = urlsplit(text if "//" in text else f"//{text}")
         port = PORT if parts.port is None else parts.port
+        (parts.hostname or "").encode("idna")  # as the resolver will, which knows no such error
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in {"", "tcp"} or not parts.hostname or not port or parts.path.strip("/"):

@@ -118,6 +118,7 @@ def test_every_row_of_the_figures_can_have_an_objective() -> None:
         ("shop.example:4000", ("shop.example", 4000)),
         ("shop.example", ("shop.example", 3333)),
         ("tcp://[::1]:4000/", ("::1", 4000)),
+        ("tcp://caf\u00e9.example:4000", ("caf\u00e9.example", 4000)),
     ],
 )
 def test_a_host_is_an_address(text: str | None, address: tuple[str, int]) -> None:
@@ -125,7 +126,11 @@ def test_a_host_is_an_address(text: str | None, address: tuple[str, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["http://shop", "shop:port", "shop:0", "shop:70000", "tcp://", ":"]
+    "text",
+    [
+        *("http://shop", "shop:port", "shop:0", "shop:70000", "tcp://", ":"),
+        *("tcp://\udcff:3333", "shop..local:3333", f"{'x' * 64}:3333"),
+    ],
 )
 def test_a_host_that_is_none_is_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="--host: expected tcp://HOST:PORT"):
