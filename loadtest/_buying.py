@@ -15,7 +15,7 @@ from _measured import Report
 from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, SOLD_OUT_TOO, Items, order_lines, orders_line
-from _wishes import checked_basket, checked_items, checked_limit, checked_wishes
+from _wishes import checked_basket, checked_items, checked_limit, checked_wishes, fit_a_receipt
 from gevent import sleep
 
 from sportshop.audit import Kind
@@ -188,11 +188,11 @@ def rearranged(items: Items) -> Items:
     sums: dict[str, int] = {}
     for name, quantity in items:
         sums[name] = sums.get(name, 0) + quantity
-    lines = [(name, many) for name, whole in sums.items() for many in _in_two(whole)]
-    if len(lines) > ITEMS_MAX or max(many for _, many in lines) > QUANTITY_MAX:
-        lines = list(items)
-    random.shuffle(lines)
-    return tuple(lines)
+    lines = tuple((name, many) for name, whole in sums.items() for many in _in_two(whole))
+    is_too_much = max(many for _, many in lines) > QUANTITY_MAX
+    if is_too_much or len(lines) > ITEMS_MAX or not fit_a_receipt(lines):
+        lines = items
+    return tuple(random.sample(lines, len(lines)))
 
 
 def _in_two(whole: int) -> list[int]:

@@ -37,7 +37,7 @@ from _measured import ENTRANCE, REQUEST, Failed, Measured, Report
 from _options import Account, Address
 from _part import Part, Unsettled
 from _requests import GET_PRODUCTS, NO_PRODUCT, SOLD_OUT_TOO, Items, line, order_lines, orders_line
-from _wishes import checked_items, checked_key, checked_limit
+from _wishes import checked_flag, checked_items, checked_key, checked_limit
 from gevent import GreenletExit, sleep
 
 from sportshop.audit import Goods, Kind, When
@@ -144,7 +144,9 @@ class ShopClient(Measured):
         """Look at the products: price in cents and stock by name. None if that failed.
 
         `sent_ns`: when it was asked already, if so, behind the order of position `ahead`.
+        Raises TypeError if `sold_out` is no bool.
         """
+        checked_flag(sold_out, "sold_out")
         if not sent_ns:
             self._ensure_logged_in()
         request = SOLD_OUT_TOO if sold_out else GET_PRODUCTS
@@ -326,7 +328,7 @@ class ShopClient(Measured):
             if kind is Kind.NOT_FOUND:
                 self._warn(f"the shop has no {name!r}", "NEW_ORDER_ITEM", most=1)
             self._part.board.refused(name)
-        elif kind is Kind.SOLD_OUT:
+        elif kind is Kind.SOLD_OUT and not self._part.spellings.has_told(name):
             self._part.recorder.remark("tells of the stock of a product that does not exist")
         return as_of, Goods(name, requested or 0, 0, available or 0)
 

@@ -188,6 +188,11 @@ class Conductor:
             run.fault("the run could not begin", problem)
             if not isinstance(environment.runner, WorkerRunner):
                 _stop_soon(environment)
+        except gevent.GreenletExit:  # the web UI was told to stop, or to begin anew, meanwhile
+            _log.warning("the run was ended before it had begun")
+            run.is_under_way = False
+            run.closed.set()  # or the next would wait for it: Locust fires no `test_stop`
+            raise
 
     def _begin(self, environment: Environment, run: OneRun) -> None:
         options, runner = _options(environment), environment.runner

@@ -4,15 +4,20 @@ Knows no socket and no run: a test drives it by calling it.
 """
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from _requests import line
 from _slo import MISSED, Slo, parse
+from _wishes import Spellings
 
 from sportshop.catalogue import CatalogueError, read_rows
+from sportshop.messages import FRAME_BYTES_MAX
+from sportshop.names import same_form
+from sportshop.users import NAME_CHARACTERS_MAX
 
 if TYPE_CHECKING:  # importing Locust patches the sockets of whoever does
     from locust.argument_parser import LocustArgumentParser
@@ -37,6 +42,7 @@ INTENDED_NAMES = ("NEW_ORDER_ITEM", "GET_PRODUCTS", "GET_ORDERS", "unanswered", 
 """What latencies are measured of, from sending and from the intended start."""
 WEIGHT_MAX = 1_000
 RATE_MAX = 10_000_000
+SENDABLE = f"expected text in UTF-8 that fits a message of {FRAME_BYTES_MAX:,} bytes"
 
 
 class WrongUsage(ValueError):
@@ -228,6 +234,7 @@ def parse_address(host: str | None) -> Address:
     try:
         parts = urlsplit(text if "//" in text else f"//{text}")
         port = PORT if parts.port is None else parts.port
+        (parts.hostname or "").encode("idna")  # as the resolver will, which knows no such error
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in {"", "tcp"} or not parts.hostname or not port or parts.path.strip("/"):
@@ -236,14 +243,32 @@ def parse_address(host: str | None) -> Address:
 
 
 def accounts(options: Namespace) -> list[Account]:
-    """Return the accounts that the options name, at least one. Raises WrongUsage."""
+    """Return the accounts that the options name, each user's once. Raises WrongUsage."""
     if options.shop_users_file:
-        return _accounts_in(Path(options.shop_users_file))
+        return _one_each(_accounts_in(Path(options.shop_users_file)))
     found = [Account(*pair.split(":", 1)) for pair in options.shop_users.split(",") if ":" in pair]
     wanted = len(options.shop_users.split(","))
     if len(found) < wanted or not all(account.user for account in found):
         raise WrongUsage("--shop-users: expected user:password, one or more, with commas between")
-    return found
+    if not all(map(_can_be_sent, found)):
+        raise WrongUsage(f"--shop-users: {SENDABLE}")
+    return _one_each(found)
+
+
+def _one_each(found: Sequence[Account]) -> list[Account]:
+    """Return each user's first account: to the shop a name in two forms is one customer."""
+    first: dict[str, Account] = {}
+    for account in found:
+        first.setdefault(same_form(account.user, NAME_CHARACTERS_MAX) or account.user, account)
+    return list(first.values())
+
+
+def _can_be_sent(account: Account) -> bool:
+    """Tell whether a shop can read the login: it rightly refuses what is no text, or too long."""
+    try:
+        return len(line("AUTHENTICATION", account._asdict())) <= FRAME_BYTES_MAX
+    except UnicodeEncodeError:  # bytes of the command line that are not UTF-8
+        return False
 
 
 def _accounts_in(path: Path) -> list[Account]:
@@ -256,6 +281,8 @@ def _accounts_in(path: Path) -> list[Account]:
             for column, value in account._asdict().items():
                 if not value:
                     raise WrongUsage(f"{flag}: {path}, line {row.line}: no {column}")
+            if not _can_be_sent(account):
+                raise WrongUsage(f"{flag}: {path}, line {row.line}: {SENDABLE}")
             found.append(account)
     except CatalogueError as problem:
         told = str(problem).split(", found ")[0]  # what was found may be a password
@@ -272,14 +299,23 @@ def hot_product(stock: Mapping[str, int], wanted: str) -> str:
     not have `wanted`, or nothing at all.
     """
     if wanted:
-        if wanted not in stock:
-            near = get_close_matches(wanted, stock, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise WrongUsage(f"--hot-product: the shop has no {wanted!r}{hint}")
-        return wanted
+        return _own_name(stock, wanted)
     if not stock:
         raise WrongUsage("the shop has no products")
     if stock.get(HOT_PRODUCT, 0) > 0:
         return HOT_PRODUCT
     lasting = {name: left for name, left in stock.items() if left >= HOT_STOCK_MIN}
     return min(lasting, key=lasting.__getitem__) if lasting else max(stock, key=stock.__getitem__)
+
+
+def _own_name(stock: Mapping[str, int], wanted: str) -> str:
+    """Return the wanted product's name as the shop writes it. Raises WrongUsage."""
+    names = Spellings()
+    for name in stock:
+        names.learn(name)
+    own = names.of(wanted)
+    if own not in stock:
+        near = get_close_matches(wanted, stock, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise WrongUsage(f"--hot-product: the shop has no {wanted!r}{hint}")
+    return own

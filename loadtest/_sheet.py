@@ -5,8 +5,10 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet takes for the beginning of a formula: the last four are the wide = + - @."""
+BREAKS = ("\t", "\r", "\n")
+"""What it may take for the end of a cell, behind which another begins."""
 
 
 def sheet(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
@@ -25,6 +27,8 @@ def as_text(cell: Any) -> Any:
     """Return a cell that a spreadsheet shows as it is: numbers unchanged, text never a formula.
 
     A product's name is the shop's, and `=HYPERLINK(…)` is a name like another (OWASP, CSV
-    injection). An apostrophe before it marks a text.
+    injection). An apostrophe before it marks a text. Some spreadsheets skip blanks before it.
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    if isinstance(cell, str) and (cell.startswith(BREAKS) or cell.lstrip().startswith(FORMULA)):
+        return f"'{cell}"
+    return cell

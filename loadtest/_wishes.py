@@ -12,7 +12,7 @@ from unicodedata import normalize
 from _keys import key_number
 from _requests import Items
 
-from sportshop.messages import ORDERS_LIMIT_MAX
+from sportshop.messages import FRAME_BYTES_MAX, ORDERS_LIMIT_MAX, receipt_bytes_max
 from sportshop.names import has_control_characters
 from sportshop.orders import ITEMS_MAX, QUANTITY_MAX
 from sportshop.products import NAME_CHARACTERS_MAX
@@ -49,14 +49,21 @@ class Spellings:
         if name in self._exact or name.isascii():
             return name
         form = normalize("NFC", name)
+        if len(form) > NAME_CHARACTERS_MAX:  # NFC can be the longer form, and too long to be sent
+            return self._by_nfc.get(form, name)
         return self._by_nfc.get(form, form)
+
+    def has_told(self, name: str) -> bool:
+        """Tell whether the shop has told of a product of just this name."""
+        return name in self._exact
 
 
 def checked_items(items: object, spellings: Spellings, argument: str = "items") -> Items:
     """Return the items of an order, each a product's name and a quantity, as they are sent.
 
     Raises TypeError if they are not a tuple or a list of 1 to ITEMS_MAX pairs of str and int, and
-    ValueError if a name or a quantity is not one that an order may have.
+    ValueError if a name or a quantity is not one that an order may have, or the names are too long
+    for a receipt.
     """
     if _are_known(items, spellings):
         return items
@@ -66,9 +73,20 @@ def checked_items(items: object, spellings: Spellings, argument: str = "items") 
         )
     if not 1 <= len(items) <= ITEMS_MAX:
         raise ValueError(f"{argument}: expected 1 to {ITEMS_MAX}, got {len(items)}")
-    return tuple(
+    asked = tuple(
         _checked_item(item, spellings, argument, number) for number, item in enumerate(items)
     )
+    if not fit_a_receipt(asked):
+        raise ValueError(
+            f"{argument}: expected names whose receipt fits {FRAME_BYTES_MAX:,} bytes, got"
+            f" {len(asked)} that don't"
+        )
+    return asked
+
+
+def fit_a_receipt(items: Items) -> bool:
+    """Tell whether the receipt of an order fits a message: otherwise a shop has to refuse it."""
+    return receipt_bytes_max(name for name, _ in items) <= FRAME_BYTES_MAX
 
 
 def _are_known(items: object, spellings: Spellings) -> TypeGuard[Items]:
@@ -120,6 +138,13 @@ def checked_wishes(wishes: object, spellings: Spellings) -> list[Items]:
     ]
 
 
+def checked_flag(flag: object, argument: str) -> bool:
+    """Return whether something is asked for. Raises TypeError."""
+    if type(flag) is not bool:  # 2 would be taken for true, and be counted as two
+        raise TypeError(f"{argument}: expected True or False, got {_kind(flag)}")
+    return flag
+
+
 def checked_limit(limit: object, argument: str = "limit", least: int = 1) -> int:
     """Return how many orders are asked for. Raises TypeError, ValueError."""
     return _whole(limit, argument, least, ORDERS_LIMIT_MAX)
@@ -140,9 +165,15 @@ def _checked_item(
     if problem:
         raise ValueError(f"{where}: expected a product's name {problem}")
     asked = spellings.of(name), _whole(quantity, f"{where}: quantity", 1, QUANTITY_MAX)
-    if asked[0] == name and len(spellings.checked) < CHECKED_MAX:
+    if asked[0] == name and len(spellings.checked) < CHECKED_MAX and _always_fits(name):
         spellings.checked.add(asked)
     return asked
+
+
+@lru_cache(maxsize=10_000)
+def _always_fits(name: str) -> bool:
+    """Tell whether so short a name never makes a receipt too long, whatever stands beside it."""
+    return fit_a_receipt(((name, 1),) * ITEMS_MAX)
 
 
 @lru_cache(maxsize=10_000)

@@ -22,8 +22,9 @@ _REFUSED = {
     "Zp": "separator",
     "Zs": "separator",
 }
-# Letters and symbols by their category that are drawn as nothing: two names would look alike.
-_DRAWN_AS_NOTHING = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+# Letters, marks and symbols by their category that are drawn as nothing: two names would look
+# alike. Variation selectors are not among them: emoji are written with them.
+_DRAWN_AS_NOTHING = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 class BadName(ValueError):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sportshop.audit.books import NO_KEY_ID, Books
-from sportshop.audit.columns import first_of_each
+from sportshop.audit.columns import first_of_each, is_in
 from sportshop.audit.history import Array, Kind
 
 PAIRS_MAX = 1_000_000
@@ -75,9 +75,17 @@ def _beside(books: Books) -> Array:
 
 
 def _too_early(books: Books) -> Array:
-    """Return new orders at positions that were taken before the run."""
+    """Return orders of this run that are told at positions that were taken before it.
+
+    A key of this run that is answered with an order from before it has been sold, too.
+    """
     new = books.find(Kind.ACCEPTED)
-    return np.asarray(new[books.position[new] <= books.first])
+    new = new[books.position[new] <= books.first]
+    repeats = books.find(Kind.REPLAYED)
+    repeats = repeats[(books.position[repeats] <= books.first) & ~books.is_foreign[repeats]]
+    repeats = repeats[books.sale_of(repeats) < 0]
+    keys, firsts = np.unique(books.key[repeats], return_index=True)
+    return np.concatenate([new, repeats[firsts[~is_in(keys, books.key[new])]]])
 
 
 def sold_till(books: Books, position: int) -> Array:

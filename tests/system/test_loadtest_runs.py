@@ -6,6 +6,7 @@ Each is a real run of Locust; what can be seen without Locust is in tests/unit/t
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.system.conftest import StartShop
 from tests.system.lies import Lie
 from tests.system.locust_run import (
+    DEADLINE_S,
     INCONCLUSIVE,
     PASSED,
     REQUESTS_FAILED,
@@ -131,6 +133,29 @@ def test_a_file_of_users_that_has_gone_calls_one_run_off_and_the_next_is_as_good
     assert test.audits == ["PASS", "PASS"]
     assert test.log.count(f"--shop-users-file: {file}: cannot be read") == 1
     assert "Traceback" not in test.log
+
+
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stop", "start another"])
+def test_a_run_that_is_ended_while_it_waits_for_the_shop_holds_up_no_other(
+    address: str, is_stopped: bool
+) -> None:
+    ui = WebUi()
+    start = {"user_count": "4", "spawn_rate": "8"}
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, LoadTest(address, *ui.flags) as test:
+        silent.settimeout(DEADLINE_S)
+        ui.wait()
+        ui.post("/swarm", **start, host=f"127.0.0.1:{silent.getsockname()[1]}")
+        waiting, _ = silent.accept()
+        if is_stopped:
+            ui.post("/stop")
+        ui.post("/swarm", **start, host=address)
+        wait_for_more_orders(address)
+        waiting.close()
+        ui.post("/stop")
+        test.signal(signal.SIGINT)
+        assert test.exit_code() == PASSED
+    assert test.audits == ["PASS"]
 
 
 def test_a_worker_that_was_killed_before_a_run_has_no_share_of_its_rate(

@@ -71,6 +71,14 @@ def positions_from_before_the_run(run: Run) -> None:
     run.closes(0, Ball=1)
 
 
+def repeats_at_positions_from_before_the_run(run: Run) -> None:
+    for user in (ANN, BOB, CEY):
+        lost = run.loses(user, 0, goods("Ball", 1, 1))
+        for _ in range(2):  # told again, it is the same order
+            run.repeats(lost, 0, told(0, goods("Ball", 1, 1)))
+    run.closes(0, Ball=2)
+
+
 def a_position_twice_among_gaps(run: Run) -> None:
     run.alone = False
     run.buys(ANN, 5, goods("Ball", 1, 1))
@@ -90,6 +98,7 @@ def a_position_twice_among_gaps(run: Run) -> None:
         lost_answers_that_share_a_position_in_lists,
         a_repeat_at_the_position_of_another,
         positions_from_before_the_run,
+        repeats_at_positions_from_before_the_run,
         a_position_twice_among_gaps,
     ],
     ids=lambda sell: sell.__name__,
@@ -126,6 +135,17 @@ def test_an_order_that_is_told_again_and_again_is_sold_once() -> None:
     run.closes(2, Ball=0)
     assert failed(run) == []
     assert judged(run)[OVERSOLD].outcome is judged(run)[BALANCE].outcome is Outcome.PASS
+
+
+def test_an_order_that_is_repeated_at_a_position_from_before_the_run_is_sold_once() -> None:
+    run = Run(first=0)
+    run.opens(Ball=2)
+    for user, position in ((ANN, 0), (BOB, 1)):
+        sold = run.buys(user, position, goods("Ball", 1, 1))
+        run.repeats(sold, 1, told(0, goods("Ball", 1, 1)))
+    run.closes(1, Ball=0)
+    assert judged(run)[OVERSOLD].outcome is Outcome.PASS
+    assert "every new order has a new position" in failed(run)
 
 
 def test_orders_without_a_key_are_sold_once_though_they_are_listed_as_well() -> None:

@@ -8,6 +8,7 @@ from _buying import Customer
 from _client import ShopClient
 from _options import Account, parse_address
 from _part import Part
+from _requests import NO_PRODUCT
 
 from sportshop.audit import Kind, merge
 from tests.unit.fake_shop import FakeShop, Peer, error
@@ -125,3 +126,21 @@ def test_what_one_run_has_logged_does_not_silence_the_next(
                 one.buy(FOOTBALL)
             one.hang_up()
         assert caplog.text.count("NEW_ORDER_ITEM: BUSY") == 5
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_is_meant_for_no_product_may_be_one_of_the_shop(has_it: bool) -> None:
+    def sold_out(peer: Peer) -> None:
+        welcome(peer)
+        peer.hear("NEW_ORDER_ITEM")
+        facts = {"productName": NO_PRODUCT, "requested": 1, "available": 0, "asOf": 0}
+        peer.say(error("INSUFFICIENT_STOCK", **facts))
+
+    part = Part(TAG)
+    if has_it:
+        part.spellings.learn(NO_PRODUCT)
+    with FakeShop(sold_out) as shop:
+        one = customer(shop, part)
+        assert one.buy(((NO_PRODUCT, 1),)) is Kind.SOLD_OUT
+        one.hang_up()
+    assert bool(part.report().block.remarks) is not has_it

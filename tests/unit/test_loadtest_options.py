@@ -118,6 +118,7 @@ def test_every_row_of_the_figures_can_have_an_objective() -> None:
         ("shop.example:4000", ("shop.example", 4000)),
         ("shop.example", ("shop.example", 3333)),
         ("tcp://[::1]:4000/", ("::1", 4000)),
+        ("tcp://caf\u00e9.example:4000", ("caf\u00e9.example", 4000)),
     ],
 )
 def test_a_host_is_an_address(text: str | None, address: tuple[str, int]) -> None:
@@ -125,7 +126,11 @@ def test_a_host_is_an_address(text: str | None, address: tuple[str, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["http://shop", "shop:port", "shop:0", "shop:70000", "tcp://", ":"]
+    "text",
+    [
+        *("http://shop", "shop:port", "shop:0", "shop:70000", "tcp://", ":"),
+        *("tcp://\udcff:3333", "shop..local:3333", f"{'x' * 64}:3333"),
+    ],
 )
 def test_a_host_that_is_none_is_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="--host: expected tcp://HOST:PORT"):
@@ -199,6 +204,50 @@ def test_an_account_without_user_or_password_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="--shop-users: expected user:password") as caught:
         accounts(parse("--shop-users", text))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann:secret,jos\u00e9:secret,jose\u0301:other",
+        "ann:secret,jos\u00e9:secret,jos\u00e9:secret,ann:other",
+    ],
+    ids=["two forms of a name", "twice"],
+)
+def test_a_user_is_one_customer_however_the_name_is_written(text: str) -> None:
+    assert accounts(parse("--shop-users", text)) == [
+        Account("ann", "secret"),
+        Account("jos\u00e9", "secret"),
+    ]
+
+
+def test_a_user_is_one_customer_in_a_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.csv"
+    file.write_text("user,password\nA\u030angel,x\n\u00c5ngel,x\n\u212bngel,x\n", "utf-8")
+    assert [one.user for one in accounts(parse("--shop-users-file", str(file)))] == ["A\u030angel"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ann:hunter2,b\udcff:x", "ann:hunter2\udce3", f"ann:hunter2,bob:{'x' * 70_000}"],
+    ids=["user", "password", "too long"],
+)
+def test_an_account_that_no_message_can_have_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="--shop-users: expected text in UTF-8 that") as caught:
+        accounts(parse("--shop-users", text))
+    assert "hunter2" not in str(caught.value)
+    file = tmp_path / "accounts.csv"
+    file.write_text("user,password\nann,x\nbob," + "\u26bd" * 22_000 + "\n", encoding="utf-8")
+    with pytest.raises(WrongUsage, match=r"accounts\.csv, line 3: expected text in UTF-8 that"):
+        accounts(parse("--shop-users-file", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [("Caf\u00e9", "Cafe\u0301"), ("Cafe\u0301", "Caf\u00e9"), ("\u00c5ngel", "\u212bngel")],
+)
+def test_the_hot_product_can_be_named_in_another_form(own: str, wanted: str) -> None:
+    assert hot_product({"Ball": 1, own: 5}, wanted) == own
 
 
 def test_the_hot_product_is_the_wanted_one_or_the_scarcest_that_lasts() -> None:

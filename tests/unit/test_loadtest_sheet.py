@@ -21,6 +21,8 @@ def written(*rows: dict[str, object]) -> list[list[str]]:
         "+1+1",
         "-1+1",
         "@SUM(1+1)",
+        " =1+1",
+        "\u00a0\u2003@SUM(1+1)",
         "\t=1+1",
         "\r=1+1",
         "\n=1+1",
@@ -34,7 +36,7 @@ def test_a_name_that_begins_like_a_formula_is_marked_as_text(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Ball", 'A "good" ball, red', "1=1", " =1", "'=1", "", "Ca\u00f1a"]
+    "name", ["Ball", 'A "good" ball, red', "1=1", " Ball", "'=1", "", "Ca\u00f1a"]
 )
 def test_any_other_name_is_as_it_was(name: str) -> None:
     assert written({"product": name, "sold": 1, "left": 0})[1][0] == name

@@ -33,6 +33,11 @@ WRONG_ITEMS = {
     "escape": ((("\x1b[2J", 1),), ValueError, "without control characters"),
     "C1": ((("Ball\x85", 1),), ValueError, "without control characters"),
     "surrogate": ((("Ball\ud800", 1),), ValueError, "without surrogates"),
+    "too long a receipt": (
+        tuple((f"{'⚽' * 197}{number:03}", 1) for number in range(ITEMS_MAX)),
+        ValueError,
+        "items: expected names whose receipt fits 65,536 bytes, got 100",
+    ),
     "bytes": (((b"Ball", 1),), TypeError, "expected a product's name, got bytes"),
     "None as name": (((None, 1),), TypeError, "expected a product's name, got NoneType"),
     "a string": ("Ball", TypeError, "items: expected a tuple of pairs"),
@@ -88,6 +93,10 @@ def test_items_that_no_order_may_have_are_refused_before_anything_is_sent(
         (lambda shop: shop.orders("20"), TypeError, "limit: expected a whole number"),
         (lambda shop: shop.orders(True), TypeError, "limit: expected a whole number"),
         (lambda shop: shop.orders(2.0), TypeError, "limit: expected a whole number"),
+        (lambda shop: shop.products("yes"), TypeError, "sold_out: expected True or False, got str"),
+        (lambda shop: shop.products(2), TypeError, "sold_out: expected True or False, got int 2"),
+        (lambda shop: shop.products(-1), TypeError, "sold_out: expected True or False, got int -1"),
+        (lambda shop: shop.products(None), TypeError, "sold_out: expected True or False"),
         (lambda shop: shop.buy_and_look(BALL, 1_001), ValueError, "orders: expected 0 to 1,000"),
         (lambda shop: shop.buy_and_look(BALL, None), TypeError, "orders: expected a whole number"),
         (lambda shop: shop.buy_in_one_go([]), ValueError, "wishes: expected 1 to 1,000, got 0"),
@@ -164,9 +173,28 @@ def test_a_name_is_asked_for_in_the_shop_s_own_spelling() -> None:
         assert checked_items(((name, 1),), spellings) == ((name, 1),)
 
 
+@pytest.mark.parametrize("name", ["\u0958" * 150, "\u0958" * 101, "\U0001d160" * 200])
+def test_a_name_that_nfc_makes_too_long_is_asked_for_as_it_is(name: str) -> None:
+    spellings = Spellings()
+    assert checked_items(((name, 1),), spellings) == ((name, 1),)
+    spellings.learn(name)
+    assert checked_items(((name, 1),), spellings) == ((name, 1),)
+
+
+def test_long_names_that_were_right_alone_are_looked_at_again_together() -> None:
+    spellings = Spellings()
+    items = tuple((f"{'⚽' * 197}{number:03}", 1) for number in range(ITEMS_MAX))
+    for item in items:
+        assert checked_items((item,), spellings) == (item,)
+    assert checked_items(items[:60], spellings) == items[:60]
+    with pytest.raises(ValueError, match="expected names whose receipt fits"):
+        checked_items(items, spellings)
+
+
 @pytest.mark.parametrize(
     "items",
     [
+        tuple((f"{'⚽' * 197}{number:03}", 9) for number in range(70)),
         tuple((f"Ball {number}", 9) for number in range(ITEMS_MAX)),
         (("Ball", QUANTITY_MAX),) * 2,
         (("Ball", QUANTITY_MAX),) * 3,

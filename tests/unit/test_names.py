@@ -84,6 +84,8 @@ def test_a_name_that_can_be_read_and_typed_is_let_in(name: str) -> None:
         ("Ball\udcff", "expected no surrogate characters: character 5 is U+DCFF"),
         ("\ud83c", "expected no surrogate characters: character 1 is U+D83C"),
         ("\u3164", "no invisible characters: character 1 is U+3164 HANGUL FILLER"),
+        ("Ball\u034f", "no invisible characters: character 5 is U+034F COMBINING GRAPHEME JOINER"),
+        ("Ball\u17b5", "no invisible characters: character 5 is U+17B5 KHMER VOWEL INHERENT AA"),
         ("Ball\u2800", "no invisible characters: character 5 is U+2800 BRAILLE PATTERN BLANK"),
     ],
 )
