@@ -16,8 +16,9 @@ JOBS ?= 2
 ROWS ?=
 MINUTES ?= 10
 
-# A file of tests is one worker's: its tests may share a shop. JOBS=0 runs all in one process.
-TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+# A file of tests is one worker's: its tests may share a shop. JOBS=0 runs all in one process. A test
+# that hangs takes its worker with it, which ends the run: to go on without it would wait for ever.
+TESTS = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0
 
 # Each command is run as a module from here: a checkout that was moved has scripts that still name
 # its old folder, and a link to its old sources.

@@ -306,8 +306,12 @@ def eventually(happens: Callable[[], Any], seconds_max: float = 15) -> Any:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a shop: this one's without settings, with what is added."""
-    own = {name: v for name, v in os.environ.items() if not name.startswith("SPORTSHOP_")}
+    """Return the environment of a shop: this one's without settings, with what is added.
+
+    Without make's as well: a make below another one tells on stdout which folder it enters.
+    """
+    not_its_own = ("SPORTSHOP_", "MAKE", "MFLAGS")
+    own = {name: v for name, v in os.environ.items() if not name.startswith(not_its_own)}
     return own | dict(extra or {})
 
 

@@ -146,7 +146,7 @@ def serving(checkout: Path) -> Iterator[int]:
         assert process.stderr is not None
         try:
             line = process.stdout.readline()
-            assert line.startswith("listening on "), process.stderr.read()
+            assert line.startswith("listening on "), line
             yield int(line.rpartition(":")[2])
         finally:
             os.killpg(process.pid, signal.SIGTERM)
