@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import _buying
 import _client
@@ -58,6 +58,8 @@ from locust.runners import (
     Runner,
     WorkerRunner,
 )
+
+from sportshop.streams import discard
 
 AUDIT_S_MAX = 600.0  # how long a process that is told to end waits for an audit in progress
 BEGIN_S_MAX = 5.0  # how long a runner takes from `test_start` to where it heeds a stop
@@ -335,10 +337,20 @@ class Conductor:
         """Print the summary, unless it was; where Locust puts its JSON it has no place."""
         run = self._run
         if run.unprinted:
-            stream = sys.stderr if options.json else sys.stdout
-            printable = run.unprinted.encode(stream.encoding, "replace").decode(stream.encoding)
-            print(printable, file=stream, flush=True)
+            write(run.unprinted, sys.stderr if options.json else sys.stdout)
         run.unprinted = ""
+
+
+def write(text: str, stream: TextIO | None) -> None:
+    """Write a text, if it can be written: the stream may be closed (None), full, or unread."""
+    if stream is None:
+        return
+    try:
+        print(text.encode(stream.encoding, "replace").decode(stream.encoding), file=stream)
+        stream.flush()
+    except OSError as problem:
+        discard(stream)
+        _log.warning("the summary could not be written: %s", problem.strerror)
 
 
 def _about(environment: Environment) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
+from sportshop.streams import discard
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data"
 DEMO_PASSWORD = "senha"  # noqa: S105 - the README tells it
@@ -156,15 +158,20 @@ def run(options: Namespace, others: Sequence[str], signals: "Signals") -> int:
             check_port(options.ui_port)
         with running_shop(folder, signals) as address:
             if options.ui:
-                print(f"a shop on {address}")
-                print(f"open http://localhost:{options.ui_port}; Ctrl-C ends it", flush=True)
+                say(f"a shop on {address}\nopen http://localhost:{options.ui_port}; Ctrl-C ends it")
                 ui = ["--web-host", "127.0.0.1", "--web-port", str(options.ui_port)]
                 return send_shoppers(address, [*ui, *load], folder, signals)
-            print(
-                f"a shop on {address}, {options.users} shoppers for {options.run_time}\n",
-                flush=True,
-            )
+            say(f"a shop on {address}, {options.users} shoppers for {options.run_time}\n")
             return send_shoppers(address, ["--headless", *load], folder, signals)
+
+
+def say(text: str) -> None:
+    """Print a text, if there is room for it: a run that nobody can watch is a run all the same."""
+    try:
+        print(text, flush=True)
+    except OSError as problem:
+        discard(sys.stdout)
+        print(f"loadtest: cannot write to standard output: {problem.strerror}", file=sys.stderr)
 
 
 def check_port(port: int) -> None:

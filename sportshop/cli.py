@@ -217,7 +217,7 @@ def add_user(name: str, password_stdin: bool, store: str, catalogue_folder: Path
         _add(store, catalogue_folder, [NewUser(name, users.hash_password(password))])
     except UserExists as problem:
         raise Failed(f"{problem}: nothing was added") from None
-    say(f"added {name}")
+    _report(f"added {name}")
 
 
 @users_group.command("import")
@@ -235,7 +235,16 @@ def import_users(file: Path, store: str, catalogue_folder: Path) -> None:
         line = catalogue.line_of_user(file, problem.name)
         where = f"{printable(str(file))}, line {line}, column user"
         raise Failed(f"{where}: the store has that user already: nothing was added") from None
-    click.echo(f"added {len(new)} user{'' if len(new) == 1 else 's'}")
+    _report(f"added {len(new)} user{'' if len(new) == 1 else 's'}")
+
+
+def _report(done: str) -> None:
+    """Say what was done. Raises Failed, with it, if that can't be written."""
+    try:
+        say(done)
+    except OSError as problem:
+        streams.discard(sys.stdout)
+        raise Failed(f"{done}, but standard output cannot be written: {problem.strerror}") from None
 
 
 def _add(store: str, catalogue_folder: Path, new: Sequence[NewUser]) -> None:

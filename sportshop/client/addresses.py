@@ -29,11 +29,18 @@ def first_to_answer(host: str, port: int, deadline: Deadline) -> socket.socket:
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     with _Race(deadline) as race:
-        for number, address in enumerate(_families_in_turn(found), 1):
+        for others, address in zip(
+            reversed(range(len(found))), _families_in_turn(found), strict=True
+        ):
             race.start(address)
-            if winner := race.winner(HEAD_START_S if number < len(found) else None):
+            if winner := race.winner(_head_start_s(deadline, others) if others else None):
                 return winner
         raise race.problem or OSError(f"no address for {host}")
+
+
+def _head_start_s(deadline: Deadline, others: int) -> float:
+    """Return how long to wait for an address alone; the others have their share of what is left."""
+    return min(HEAD_START_S, deadline.left_s() / (others + 1))
 
 
 def _families_in_turn(found: Sequence[_Address]) -> Iterator[_Address]:

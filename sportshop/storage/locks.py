@@ -20,6 +20,10 @@ def lock_file(path: Path, store: str) -> int:
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise StoreError(
+            f"store {store}: there is no folder {path.parent}: make it first"
+        ) from None
     except OSError as problem:
         raise StoreError(f"store {store}: {path}: {problem.strerror}") from None
     try:

@@ -305,6 +305,16 @@ def test_a_file_that_vanishes_is_noticed(
         opened.store.check_is_there()
 
 
+@pytest.mark.parametrize("left", [0, 1, 511])
+def test_a_database_that_is_cut_off_in_place_is_noticed(
+    left: int, opened: Opened, tmp_path: Path
+) -> None:
+    opened.store.check_is_there()
+    os.truncate(tmp_path / "a" / "shop.db", left)
+    with pytest.raises(StorageFailed, match="was emptied"):
+        opened.store.check_is_there()
+
+
 def test_a_link_that_leads_elsewhere_now_is_noticed(opened: Opened, tmp_path: Path) -> None:
     opened.store.close()
     link = tmp_path / "shop.db"

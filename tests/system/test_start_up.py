@@ -383,7 +383,7 @@ def test_a_store_is_open_in_one_server_only(
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ("sqlite:{}/no/such/shop.db", "No such file or directory"),
+        ("sqlite:{}/no/such/shop.db", "/no/such: make it first"),
         ("sqlite:{}", "unable to open database file"),
         ("sqlite:{}/file/shop.db", "Not a directory"),
         ("csv:{}/file", "File exists"),

@@ -262,3 +262,20 @@ def test_a_log_that_nobody_reads_stops_nothing_and_what_is_missing_is_counted(
     assert dropped > 0
     assert dropped + lost >= 100
     assert events[-1]["event"] == "stopped"
+
+
+def test_who_was_added_is_told_though_standard_output_is_full(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sportshop", "users", "add", "ana", "--password-stdin"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*command, "--store", f"sqlite:{tmp_path}/shop.db"],
+            input="secret\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    what = "standard output cannot be written: No space left on device"
+    assert ended.stderr == f"sportshop: added ana, but {what}\n"
+    assert ended.returncode == 1

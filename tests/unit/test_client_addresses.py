@@ -87,6 +87,16 @@ def test_an_address_that_swallows_everything_costs_a_moment(
     assert time.monotonic() - began_s < PATIENCE_S / 2
 
 
+@pytest.mark.parametrize(("holes", "timeout_s"), [(1, 0.2), (3, 0.4), (12, 1.0), (40, 2.0)])
+def test_every_address_has_a_share_of_a_deadline_however_short(
+    holes: int, timeout_s: float, black_hole: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeShop(Peer.sell) as shop:
+        resolve_to(monkeypatch, *[black_hole] * holes, ("127.0.0.1", shop.port))
+        with Client("shop.example", shop.port, timeout_s=timeout_s) as customer:
+            assert customer.order("Football").order == 7
+
+
 def test_the_swallowing_address_may_come_last_or_between(
     black_hole: Place, closed: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

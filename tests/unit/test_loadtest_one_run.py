@@ -1,12 +1,15 @@
 """One run after the other: nothing of a run is left to the next, and our faults convict nobody."""
 
+import os
 import time
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from _audit import CannotAsk
 from _board import Board
+from _conductor import write
 from _keys import key_number
 from _one_run import OneRun, Outcomes
 from _options import NOWHERE, Address, WrongUsage
@@ -314,3 +317,22 @@ def test_it_says_where_it_buys_before_it_does() -> None:
             " as ann and 2 more"
         )
         assert led(address, shop_users="ann:senha").announcement.endswith("as ann")
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "open for reading", ""])
+def test_a_summary_that_cannot_be_written_is_told_in_one_line(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not place:  # so does Python say that standard output is closed
+        write("audit PASS", None)
+        assert not caplog.text
+        return
+    with ExitStack() as stack:
+        if place == "/dev/full":
+            stream = stack.enter_context(Path(place).open("w"))
+        else:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            stream = stack.enter_context(os.fdopen(descriptor, "w"))
+        write("audit PASS", stream)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the summary could not be written" in caplog.text
