@@ -100,6 +100,8 @@ class DatabaseFile:
                 raise StorageFailed(f"{path} is gone: {problem.strerror}") from None
             if found != identity:
                 raise StorageFailed(f"{path} is no longer the file that the shop has open")
+        if os.fstat(self._descriptor).st_size < PAGE_BYTES_MIN:
+            raise StorageFailed(f"{self.path} was emptied")
 
     def close(self) -> None:
         """Let go of both locks: after SQLite's connections, or their locks would go too early."""
