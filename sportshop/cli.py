@@ -151,7 +151,7 @@ def serve(
 def run_server(settings: Settings) -> int:
     """Serve; return the exit code. Raises CannotStart."""
     # Only here: the other commands need no gevent.
-    from sportshop.server import CannotListen, Server  # noqa: PLC0415
+    from sportshop.server import CannotListen, Server, close_store  # noqa: PLC0415
 
     store, opened = _open_store(settings)
     try:
@@ -164,7 +164,7 @@ def run_server(settings: Settings) -> int:
     except CannotListen as problem:
         raise CannotStart(str(problem)) from None
     finally:
-        store.close()
+        close_store(store, settings.limits.drain_seconds)
 
 
 def _announce(line: str) -> None:

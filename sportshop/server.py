@@ -22,6 +22,7 @@ from gevent.server import StreamServer
 
 from sportshop import messages
 from sportshop.connection import Connection
+from sportshop.disk import Disk
 from sportshop.inventory import Bounds, Customer, Inventory, LedgerTime
 from sportshop.logins import Logins
 from sportshop.messages import TOKEN_HOURS, Reason
@@ -42,6 +43,7 @@ ENDED_IN_A_ROW = 20  # connections: some 2 ms, then everybody else has a turn
 # `kill -TERM` of make's process group reaches the shop twice: make forwards its own. Somebody who
 # insists has waited for a moment.
 INSISTENCE_SECONDS = 1.0
+CLOSE_SECONDS_MIN = 2.0  # to write out and seal a large store, however short the drain
 ALLOCATIONS_BEFORE_COLLECTION = 100_000
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -248,6 +250,22 @@ class Server:
             _end_at_once()  # a thread hangs in the disk: it can't be waited for
         self._shop.inventory.close()
         self._shop.logins.close()
+
+
+def close_store(store: Store, seconds_max: float) -> None:
+    """Close a store, which may wait for the disk; signals are heard meanwhile.
+
+    Where that takes too long the process ends: nothing is lost by that, only the next start has
+    more to do.
+    """
+    disk = Disk()
+    try:
+        with gevent.Timeout(max(seconds_max, CLOSE_SECONDS_MIN)):
+            disk.wait_for(store.close)
+    except gevent.Timeout:
+        log.critical("the store did not close in time")
+        _end_at_once()
+    disk.close()
 
 
 def _now_ms() -> int:

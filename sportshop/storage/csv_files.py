@@ -137,11 +137,13 @@ def read_settings(folder: Path) -> Settings:
     path = folder / STORE
     try:
         settings = msgspec.json.decode(path.read_bytes(), type=Settings)
-        bytes.fromhex(settings.token_key)
+        key = bytes.fromhex(settings.token_key)
     except (msgspec.DecodeError, ValueError) as problem:
         raise StoreError(f"store csv:{folder}: {path}: {problem}") from None
     if settings.format != "sportshop-csv":
         raise StoreError(f"store csv:{folder}: {path}: not one of a sportshop")
+    if len(key) != tokens.KEY_BYTES:
+        raise StoreError(f"store csv:{folder}: {path}: damaged: tokenKey has {len(key)} bytes")
     if settings.version != VERSION:
         raise StoreError(
             f"store csv:{folder} has version {settings.version}:"

@@ -37,6 +37,7 @@ from sportshop.storage.sqlite_file import (
     real_path,
 )
 from sportshop.storage.sqlite_index import LINES_OF_ORDER, make_marks
+from sportshop.storage.sqlite_log import check_against_index, check_log_is_whole
 from sportshop.storage.sqlite_query import (
     connect,
     keep_log_at_close,
@@ -188,6 +189,7 @@ class SqliteStore:
             make_if_missing(self._file.path, self.name, self._file.was_here, catalogue)
             self._file.lock_database()
             opened.callback(self._close_connections)
+            check_against_index(self._file.path)
             self._connect()
             close_to_others(self._file.path, self.name)
             with damage_in_one_line():
@@ -212,6 +214,7 @@ class SqliteStore:
         """Read what is kept in memory, and see that it is whole. Raises StorageFailed."""
         reader, path, descriptor = self._reader, self._file.path, self._file.descriptor
         check_log_is_of(reader, path)
+        check_log_is_whole(reader, path)
         orders = check_ledger(reader)
         check_index(reader, orders)
         if not check_seal(reader, path, descriptor, orders):
@@ -295,8 +298,6 @@ class SqliteStore:
         ledger.
         """
         with suppress(apsw.Error, StorageFailed, OSError):
-            # Without a wait for the disk at each commit: the checkpoints behind them sync.
-            self.writer.execute("PRAGMA synchronous = NORMAL")
             with transaction(self.writer):
                 if self.unprepared:
                     self.prepare()

@@ -418,3 +418,15 @@ def test_a_platform_without_fdatasync_has_fsync(monkeypatch: pytest.MonkeyPatch)
     source = Path(csv_files.__file__).read_text(encoding="utf-8")
     (line,) = [line for line in source.splitlines() if line.startswith("sync = ")]
     assert eval(line.removeprefix("sync = ").partition("  #")[0]) is os.fsync  # noqa: S307
+
+
+@pytest.mark.parametrize("key", ["", "00", "ab" * 31, "ab" * 33, "xy" * 32])
+def test_a_key_that_anybody_could_guess_is_refused(key: str, tmp_path: Path) -> None:
+    """With a cut store.json all could make tokens that let them in as anybody."""
+    opened = Opened(f"csv:{tmp_path}/shop")
+    whole = opened.store.token_key.hex()
+    opened.store.close()
+    path = tmp_path / "shop" / "store.json"
+    path.write_text(path.read_text("utf-8").replace(whole, key), "utf-8")
+    with pytest.raises(StoreError, match=r"store\.json: "):
+        open_store(opened.url, dict)

@@ -305,3 +305,57 @@ def test_a_log_that_is_none_changes_nothing(content: bytes, opened: Opened, stop
         Path(f"{stopped}-wal").unlink()
     opened.open()
     assert len(opened.history()) == 40
+
+
+LOG_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "a bit early": lambda log: log[:9_000] + bytes([log[9_000] ^ 1]) + log[9_001:],
+    "a bit of the last page": lambda log: log[:-100] + bytes([log[-100] ^ 1]) + log[-99:],
+    "a bit of the header": lambda log: log[:17] + bytes([log[17] ^ 64]) + log[18:],
+    "a page of zeros": lambda log: log[:4_096] + bytes(4_096) + log[8_192:],
+    "zeros": lambda log: bytes(len(log)),
+    "cut in the middle": lambda log: log[: len(log) // 2],
+    "cut by a byte": lambda log: log[:-1],
+    "cut after a commit": lambda log: log[: 32 + 10 * (4_096 + 24)],
+    "cut to its header": lambda log: log[:32],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("damage", LOG_DAMAGE)
+def test_a_log_that_was_damaged_after_a_crash_is_refused_again_and_again(
+    damage: str, killed: Path
+) -> None:
+    """SQLite would take what comes before the damage, and sell the rest once more."""
+    log = Path(f"{killed}-wal")
+    damaged = LOG_DAMAGE[damage](log.read_bytes())
+    log.write_bytes(damaged)
+    for _ in range(2):
+        assert "shop.db-wal" in refusal(killed)
+    assert log.read_bytes() == damaged
+
+
+def test_so_is_a_log_that_was_removed(killed: Path) -> None:
+    Path(f"{killed}-wal").unlink()
+    for _ in range(2):
+        assert "shop.db-wal lacks some" in refusal(killed)
+
+
+def test_without_its_index_a_log_that_is_damaged_in_the_middle_is_refused(killed: Path) -> None:
+    """As when the whole machine went down."""
+    log = Path(f"{killed}-wal")
+    log.write_bytes(LOG_DAMAGE["a bit early"](log.read_bytes()))
+    Path(f"{killed}-shm").unlink()
+    for _ in range(2):
+        assert "shop.db-wal is not whole after its frame" in refusal(killed)
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 100, 4_120, 6_000])
+def test_a_last_commit_that_the_machine_did_not_finish_is_dropped(
+    lost_bytes: int, killed: Path
+) -> None:
+    log = Path(f"{killed}-wal")
+    log.write_bytes(log.read_bytes()[:-lost_bytes])
+    Path(f"{killed}-shm").unlink()
+    store = open_store(f"sqlite:{killed}", dict)
+    assert store.orders.count() == 78  # of 80, two in each commit
+    store.close()

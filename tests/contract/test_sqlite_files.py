@@ -346,3 +346,13 @@ def test_closing_never_raises_and_closes_every_file(tmp_path: Path) -> None:
     opened.open()
     assert [receipt.key for receipt in opened.history()] == ["k"]
     opened.store.close()
+
+
+def test_a_database_that_is_emptied_while_the_shop_runs_is_noticed(tmp_path: Path) -> None:
+    """The file is the same, so its name and inode tell nothing."""
+    opened = Opened(f"sqlite:{tmp_path}/shop.db")
+    opened.store.check_is_there()
+    os.truncate(tmp_path / "shop.db", 0)
+    with pytest.raises(StorageFailed, match=r"shop\.db was emptied"):
+        opened.store.check_is_there()
+    opened.store.close()

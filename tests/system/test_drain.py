@@ -311,6 +311,26 @@ def test_a_disk_that_hangs_is_not_waited_for_beyond_the_deadline(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "csv"])
+@pytest.mark.parametrize("insists", [False, True])
+def test_nor_is_one_that_hangs_while_the_store_is_closed(
+    insists: bool, kind: str, start_small: StartShop, disk: Disk
+) -> None:
+    """No order waits: what hangs is the stop's own write."""
+    shop = start_small(kind, "--drain-seconds", "60" if insists else "0.1", env=disk.env)
+    settle_one = shop.login("u0", "secret").ask("NEW_ORDER_ITEM", productName="Ball", quantity=1)
+    assert settle_one["data"]["order"] == 1
+    with disk.held():
+        shop.signal(signal.SIGTERM)
+        eventually(lambda: "INFO stopped settled=True" in shop.log)
+        if insists:
+            time.sleep(INSISTENCE_SECONDS)
+            shop.signal(signal.SIGTERM)
+        assert exit_code(shop, 2 + EXIT_SECONDS) == 1
+    assert insists or "CRITICAL the store did not close in time" in shop.log
+    assert len(start_small(kind).login("u0", "secret").orders()) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "csv"])
 def test_a_commit_that_fails_in_the_drain_is_told_as_what_it_is(
     kind: str, start_small: StartShop, disk: Disk
 ) -> None:

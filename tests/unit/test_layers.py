@@ -21,7 +21,7 @@ LAYERS = [
     ["sportshop.storage.memory"],
     ["sportshop.storage.sqlite_query"],
     ["sportshop.storage.sqlite_file", "sportshop.storage.sqlite_index"],
-    ["sportshop.storage.sqlite_seal"],
+    ["sportshop.storage.sqlite_log", "sportshop.storage.sqlite_seal"],
     ["sportshop.storage.sqlite_read"],
     ["sportshop.storage.sqlite_schema"],
     ["sportshop.storage.csv_rows", "sportshop.storage.csv_keys"],
