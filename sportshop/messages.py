@@ -251,7 +251,7 @@ def encode_refusal(refusal: orders.Refusal) -> bytes:
             message = "the orderKey was used for an order of other items"
             return encode_error(Reason.ORDER_KEY_REUSED, message, {"orderKey": key})
         case orders.NotNow(why):
-            return encode_error(Reason.BUSY, f"{why}: nothing was ordered, try again")
+            return encode_error(Reason.BUSY, f"{why}: nothing was done, try again")
 
 
 def encode_welcome(user: str, token: str) -> bytes:

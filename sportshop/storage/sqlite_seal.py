@@ -9,7 +9,9 @@ The whole of a store is checked by no start.
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,7 @@ def check_ledger(connection: apsw.Connection) -> int:
         newest.setdefault(line[3], line[5])
     if len(lines) < TAIL_LINES and lines[-1][0] != 100:
         raise StorageFailed(f"damaged: the ledger begins with order {lines[-1][0] / 100:g}")
+    _replay(reversed(lines))
     for product, left in newest.items():
         if stock[product][1] != left:
             raise StorageFailed(
@@ -182,6 +185,30 @@ def check_ledger(connection: apsw.Connection) -> int:
                 f" ledger's newest order of it left {left:,}"
             )
     return taken
+
+
+def _replay(lines: Iterable[Sequence[Any]]) -> None:
+    """Raise StorageFailed where an order does not follow from those before it, oldest first.
+
+    What came before the first is not known: a product and a user count from when they are met.
+    """
+    left: dict[int, int] = {}
+    newest: dict[int, int] = {}
+    for order, group in groupby(lines, lambda line: line[0] // 100):
+        items = list(group)
+        _, user, previous, *_ = items[0]
+        sold = Counter[int]()
+        for *_, product, quantity, _after in items:
+            sold[product] += quantity
+        follows = newest.get(user, previous) == previous
+        for _, item_user, item_previous, product, _, after in items:
+            expected = left.get(product, after + sold[product]) - sold[product]
+            follows = follows and (item_user, item_previous) == (user, previous)
+            follows = follows and expected == after
+        if not follows:
+            raise StorageFailed(f"damaged: order {order} does not follow from those before it")
+        left |= {product: after for *_, product, _, after in items}
+        newest[user] = order
 
 
 def _check_line(
