@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import _buying
 import _client
@@ -42,7 +42,7 @@ from _options import (
 from _part import Part, Report
 from _reports import broken_rule, latency_bucket, rule_row, tell_locust, write_files, write_html
 from _schedule import Schedule
-from _summary import summary
+from _summary import summary, write
 from _tab import add_tab, share
 from _workers import FINISH, REPORT, present, send
 from locust.argument_parser import LocustArgumentParser
@@ -58,8 +58,6 @@ from locust.runners import (
     Runner,
     WorkerRunner,
 )
-
-from sportshop.streams import discard
 
 AUDIT_S_MAX = 600.0  # how long a process that is told to end waits for an audit in progress
 BEGIN_S_MAX = 5.0  # how long a runner takes from `test_start` to where it heeds a stop
@@ -339,18 +337,6 @@ class Conductor:
         if run.unprinted:
             write(run.unprinted, sys.stderr if options.json else sys.stdout)
         run.unprinted = ""
-
-
-def write(text: str, stream: TextIO | None) -> None:
-    """Write a text, if it can be written: the stream may be closed (None), full, or unread."""
-    if stream is None:
-        return
-    try:
-        print(text.encode(stream.encoding, "replace").decode(stream.encoding), file=stream)
-        stream.flush()
-    except OSError as problem:
-        discard(stream)
-        _log.warning("the summary could not be written: %s", problem.strerror)
 
 
 def _about(environment: Environment) -> dict[str, Any]:

@@ -4,10 +4,14 @@ Evidence has texts of the shop that was tested, and none reaches the terminal un
 shop and no Locust run, only the figures.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from sportshop.display import clean
+from sportshop.streams import discard
+
+_log = logging.getLogger("loadtest")
 
 EVIDENCE_MAX = 2  # sentences of a rule: several rules have to fit, the other reports have the rest
 SHOWN = ("p50", "p90", "p99", "p99.9", "max")
@@ -125,3 +129,15 @@ def _evidence(verdict: Mapping[str, Any]) -> list[str]:
     if more > 0:
         shown.append(f"  and {more:,} more")
     return [f"{verdict['outcome'].upper()}: {verdict['rule']}", *shown]
+
+
+def write(text: str, stream: TextIO | None) -> None:
+    """Write a text, if it can be written: the stream may be closed (None), full, or unread."""
+    if stream is None:
+        return
+    try:
+        print(text.encode(stream.encoding, "replace").decode(stream.encoding), file=stream)
+        stream.flush()
+    except OSError as problem:
+        discard(stream)
+        _log.warning("the summary could not be written: %s", problem.strerror)

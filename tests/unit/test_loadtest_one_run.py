@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from _audit import CannotAsk
 from _board import Board
-from _conductor import write
 from _keys import key_number
 from _one_run import OneRun, Outcomes
 from _options import NOWHERE, Address, WrongUsage
 from _part import Report
+from _summary import write
 
 from sportshop.audit import Outcome, worst
 from tests.unit.test_loadtest_audit import Shop, serve
