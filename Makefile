@@ -55,7 +55,7 @@ soak: $(VENV)/all ## run a mixed load and look for drift (MINUTES=10)
 	@$(BIN)/python -m tests.bench.soak --minutes $(MINUTES)
 
 check: lint types ## before a push, and what CI runs: lint, types, every test, 9 minutes (wants Chromium)
-	$(TESTS) $(PYTEST)
+	$(TESTS) --hypothesis-profile check $(PYTEST)
 
 lint: $(VENV)/all ## look for style and common mistakes
 	$(BIN)/ruff check .
