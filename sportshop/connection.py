@@ -49,7 +49,7 @@ from sportshop.users import User
 
 READABLE = 1  # libev's EV_READ
 # For as long one connection keeps the hub, then everybody else has a turn, whatever it asks for.
-TURN_SECONDS = 0.0005
+TURN_SECONDS = 0.00025
 LINGER_SECONDS = 2.0  # after an error that closes: closing at once could reset it off the wire
 
 log = logging.getLogger(__name__)
