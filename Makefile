@@ -39,7 +39,7 @@ shop: $(VENV)/shop ## shop at the terminal as user1, password senha (SHOPPER=use
 fresh: $(VENV)/shop ## begin the demo anew: remove data/shop.db with its orders, if no shop has it open
 	@$(BIN)/python -m sportshop.storage.fresh data/shop.db
 
-test: $(VENV)/all ## after every change: the tests but the slow ones, 2 to 3 minutes (PYTEST='-k race -x')
+test: $(VENV)/all ## after every change: the tests but the slow ones, 3 minutes (PYTEST='-k race -x')
 	$(TESTS) --hypothesis-profile quick -m "not slow and not browser" $(PYTEST)
 
 loadtest: $(VENV)/all ## a flash sale in a shop of its own, and its audit (USERS=100 RATE=50 TIME=30s LOCUST='--report r.html')

@@ -5,7 +5,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-settings.register_profile("quick", max_examples=25)
+settings.register_profile("quick", max_examples=15)
 settings.register_profile("check", max_examples=50)
 """`make test` asks for the first, `make check` for the second; without them there are 100."""
 
