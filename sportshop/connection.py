@@ -270,7 +270,7 @@ class Connection:
             return False
         placed = self._shop.inventory.place(order, self)
         self._unanswered += placed
-        if len(order.items) > 1:
+        if placed and len(order.items) > 1:
             self._basket_items += len(order.items)
         return placed
 

@@ -167,6 +167,8 @@ class Inventory:
 
     def lose(self, lost: StorageFailed) -> None:
         """End as after a failed commit, at the next batch: the store was taken away."""
+        if self._lost or self.failure:  # it is looked for again and again
+            return
         self._lost = lost
         self._settled.clear()
         self._arrived.set()

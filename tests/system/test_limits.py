@@ -218,6 +218,25 @@ def test_items_that_wait_are_bounded_as_orders_are(start_small: StartShop, disk:
     assert refused.orders() == []
 
 
+def test_baskets_that_were_told_busy_do_not_count_as_waiting(
+    start_small: StartShop, disk: Disk
+) -> None:
+    limits = ("--pipelined-items-max", "5", "--waiting-items-max", "1")
+    shop = start_small("sqlite", *limits, env=disk.env)
+    first, other, talk = (shop.login(f"u{i}", "secret") for i in range(3))
+    with disk.held():
+        first.send_bytes(order())
+        disk.await_waiting()
+        other.send_bytes(order())
+        shop.login("u3", "secret").ask("GET_PRODUCTS")  # so that both have been read
+        for _ in range(4):
+            talk.send_bytes(basket(3))
+            assert reasons([talk.answer()]) == ["BUSY"]
+    assert reasons([first.answer(), other.answer()]) == ["SUCCESS"] * 2
+    talk.send_bytes(basket(3))
+    assert talk.answer()["code"] == "SUCCESS"
+
+
 def test_items_pipelined_beyond_the_limit_wait_and_are_answered_in_order(
     start_small: StartShop, disk: Disk
 ) -> None:

@@ -289,6 +289,8 @@ def test_a_store_that_was_taken_away_ends_the_inventory(
     assert bench.in_doubt == [shopper] * waiting
     assert "shop.db is gone" in str(bench.inventory.failure)
     assert not bench.inventory.place(bench.order(), shopper)
+    bench.inventory.lose(StorageFailed("still gone"))
+    assert bench.inventory.settle(0)
 
 
 def test_a_batch_that_was_committed_to_what_was_taken_away_is_in_doubt(
